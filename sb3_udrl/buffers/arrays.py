@@ -1,0 +1,104 @@
+"""Flat arrays that grow, and functions that treat plain and dictionary observations alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import DTypeLike, NDArray
+
+Array: TypeAlias = NDArray[Any]
+Observation: TypeAlias = Array | dict[str, Array]
+
+_COMPACTION_BLOCK = 65_536  # rows moved at a time, so that compaction needs no second copy of the data
+
+
+class GrowableArray:
+    """
+    Rows in one contiguous array. Growing leaves the new tail untouched, so it costs no memory until it is used.
+
+    :param shape: shape of one row
+    :param dtype: type of the elements
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._data: Array = np.empty((0, *shape), dtype)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def rows(self) -> Array:
+        """The used rows, a view of shape ``(len(self), *shape)``."""
+        return self._data[: self._size]
+
+    def extend(self, rows: Array) -> None:
+        """
+        Append rows.
+
+        :param rows: shape ``(n, *shape)``
+        """
+        size = self._size + len(rows)
+        if size > len(self._data):
+            grown = np.empty((max(size, len(self._data) * 5 // 4, 1024), *self._data.shape[1:]), self._data.dtype)
+            grown[: self._size] = self.rows
+            self._data = grown
+        self._data[self._size : size] = rows
+        self._size = size
+
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """
+        Drop the rows where ``mask`` is false and close the gaps, in order.
+
+        :param mask: shape ``(len(self),)``
+        """
+        size = 0
+        for start in range(0, self._size, _COMPACTION_BLOCK):
+            stop = min(start + _COMPACTION_BLOCK, self._size)
+            kept = self._data[start:stop][mask[start:stop]]
+            self._data[size : size + len(kept)] = kept
+            size += len(kept)
+        self._size = size
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_data": self.rows.copy(), "_size": self._size}  # the unused tail is not worth saving
+
+
+def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
+    """
+    Apply a function to the arrays of plain observations, or key by key to those of dictionary observations.
+
+    :param function: takes as many arguments as there are observations
+    :param observations: arrays, or dictionaries with the same keys
+    """
+    if isinstance(observations[0], dict):
+        return {key: function(*(observation[key] for observation in observations)) for key in observations[0]}
+    return function(*observations)
+
+
+def observation_arrays(space: spaces.Space[Any], make: Callable[[tuple[int, ...], Any], Any]) -> Any:
+    """
+    One array for a plain observation space, a dictionary of them for a ``Dict`` space.
+
+    :param space: an observation space that SB3 supports
+    :param make: called with the shape and dtype of one observation
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: make(subspace.shape or (), subspace.dtype) for key, subspace in space.spaces.items()}
+    return make(space.shape or (), space.dtype)
+
+
+def action_dtype(space: spaces.Space[Any]) -> Any:
+    """
+    The smallest type that holds every action of a space exactly.
+
+    :param space: an action space that SB3 supports
+    """
+    if isinstance(space, spaces.Discrete):
+        return np.min_scalar_type(int(space.start + space.n - 1)) if space.start >= 0 else space.dtype
+    if isinstance(space, spaces.MultiDiscrete):
+        return np.min_scalar_type(int(space.nvec.max()))
+    return space.dtype

@@ -1,0 +1,162 @@
+"""Episodes: their hindsight labels, and how running ones are recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from sb3_udrl.buffers.arrays import Array, Observation, action_dtype, map_observation, observation_arrays
+
+
+@dataclass(frozen=True)
+class Episode:
+    """
+    One finished episode of ``T`` steps; being cut off by a time limit is one way of finishing.
+
+    :param observations: raw observations before each step, ``(T, *observation_shape)``, or a dictionary of such
+    :param actions: ``(T, *action_shape)``
+    :param rewards: raw rewards, ``(T,)``
+    """
+
+    observations: Observation
+    actions: Array
+    rewards: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def check(self) -> None:
+        """
+        Refuse an episode that would poison what is learned from it.
+
+        :raises ValueError: if it is empty, or a reward or an observation is not finite
+        """
+        if len(self) == 0:
+            raise ValueError("the episode has no steps: an episode needs at least one")
+        if not np.isfinite(self.rewards).all():
+            step = int(np.argmin(np.isfinite(self.rewards)))
+            raise ValueError(f"the reward of step {step} is {self.rewards[step]}: rewards must be finite, mend the environment")
+        map_observation(_check_finite, self.observations)
+
+
+def _check_finite(observations: Array) -> None:
+    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
+        step = int(np.argwhere(~np.isfinite(observations))[0][0])
+        raise ValueError(f"the observation of step {step} holds NaN or infinity: observations must be finite")
+
+
+def returns_to_go(rewards: NDArray[Any]) -> NDArray[np.float64]:
+    """
+    Return from each step to the end of the episode, undiscounted: ``R_t = r_t + R_{t+1}``.
+
+    :param rewards: raw rewards, ``(T,)``
+    :return: ``(T,)``; the first entry is the return of the whole episode
+    """
+    return np.cumsum(rewards[::-1], dtype=np.float64)[::-1]
+
+
+def steps_to_go(length: int) -> NDArray[np.int32]:
+    """
+    Steps from each step to the end of the episode: ``T, ..., 2, 1``.
+
+    :param length: number of steps ``T``
+    """
+    return np.arange(length, 0, -1, dtype=np.int32)
+
+
+class EpisodeRecorder:
+    """
+    Collects the running episode of every environment; one vectorized write per step.
+
+    :param observation_space: space of one environment
+    :param action_space: space of one environment
+    :param n_envs: number of environments that step together
+    :param max_episode_steps: longest episode that is believed to end
+    """
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], n_envs: int, max_episode_steps: int
+    ) -> None:
+        def rows(shape: tuple[int, ...], dtype: Any) -> Array:
+            return np.empty((min(256, max_episode_steps + 1), n_envs, *shape), dtype)
+
+        self.max_episode_steps = max_episode_steps
+        self._observations = observation_arrays(observation_space, rows)
+        self._actions = rows(action_space.shape or (), action_dtype(action_space))
+        self._rewards = rows((), np.float32)
+        self._starts = np.zeros(n_envs, dtype=np.int64)  # row at which the running episode of each environment began
+        self._now = 0
+
+    @property
+    def n_steps(self) -> NDArray[np.int64]:
+        """Steps taken so far in the running episodes, ``(n_envs,)``."""
+        return self._now - self._starts
+
+    def record(self, observations: Observation, actions: Array, rewards: Array) -> None:
+        """
+        Add one step of every environment.
+
+        :param observations: raw observations before the step, ``(n_envs, *observation_shape)``
+        :param actions: ``(n_envs, *action_shape)``
+        :param rewards: raw rewards, ``(n_envs,)``
+        :raises ValueError: if a running episode has more than ``max_episode_steps`` steps
+        """
+        if self._now == len(self._rewards):
+            self._make_room()
+
+        def write(rows: Array, row: Array) -> None:
+            rows[self._now] = row
+
+        map_observation(write, self._observations, observations)
+        self._actions[self._now] = actions
+        self._rewards[self._now] = rewards
+        self._now += 1
+
+    def finish(self, env: int) -> Episode:
+        """
+        End the running episode of one environment.
+
+        :param env: index of the environment
+        :return: the episode, with arrays of its own
+        """
+        steps = slice(int(self._starts[env]), self._now)
+        self._starts[env] = self._now
+        return Episode(
+            map_observation(lambda rows: rows[steps, env].copy(), self._observations),
+            self._actions[steps, env].copy(),
+            self._rewards[steps, env].copy(),
+        )
+
+    def discard(self) -> int:
+        """
+        Forget all running episodes, as after a reset of the environments.
+
+        :return: number of steps that were dropped
+        """
+        dropped = int(self.n_steps.sum())
+        self._starts[:] = self._now = 0
+        return dropped
+
+    def _make_room(self) -> None:
+        """Move the running episodes to the front; double the arrays if these still fill more than half."""
+        first = int(self._starts.min())
+        running = self._now - first
+        if running > self.max_episode_steps:
+            raise ValueError(
+                f"an episode has not ended after max_episode_steps={self.max_episode_steps} steps: UDRL learns from whole "
+                "episodes, so wrap the environment in gymnasium.wrappers.TimeLimit or raise max_episode_steps"
+            )
+
+        def moved(rows: Array) -> Array:
+            target = rows if 2 * running <= len(rows) else np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)
+            target[:running] = rows[first : self._now]
+            return target
+
+        self._observations = map_observation(moved, self._observations)
+        self._actions, self._rewards = moved(self._actions), moved(self._rewards)
+        self._starts -= first
+        self._now = running

@@ -1,0 +1,219 @@
+"""The memory of UDRL: whole episodes in flat arrays, labelled in hindsight."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_udrl.buffers.arrays import (
+    Array,
+    GrowableArray,
+    Observation,
+    action_dtype,
+    map_observation,
+    observation_arrays,
+)
+from sb3_udrl.buffers.episodes import Episode, returns_to_go, steps_to_go
+from sb3_udrl.buffers.retention import RETENTIONS, best_first
+from sb3_udrl.buffers.sampling import SAMPLINGS
+
+
+class CommandBatch(NamedTuple):
+    """
+    Supervised examples: in this situation, under this command, this was done.
+
+    :param observations: ``(n, *observation_shape)``, or a dictionary of such
+    :param actions: ``(n, *action_shape)``
+    :param desired_return: return that followed, in raw reward units, ``(n,)``
+    :param desired_horizon: steps in which it followed, ``(n,)``
+    """
+
+    observations: Observation
+    actions: Array
+    desired_return: NDArray[np.float32]
+    desired_horizon: NDArray[np.float32]
+
+
+class EpisodicReplayBuffer:
+    """
+    Replay buffer of whole episodes (arXiv 1912.02877, section 2.3.1).
+
+    All transitions lie end to end in flat arrays, so a batch is one gather, however many episodes there are.
+    Rewards and observations are stored raw, images as ``uint8``; nothing is allocated before it is needed.
+
+    :param buffer_size: capacity in transitions (a single longer episode is kept all the same)
+    :param observation_space: space of one environment
+    :param action_space: space of one environment
+    :param max_episodes: capacity in episodes; no bound if None
+    :param retention: what a full buffer keeps: ``"recent"`` (first in, first out), ``"best"`` (highest return,
+        then longest) or ``"mixed"`` (half and half, as in the upside-down-rl package)
+    :param sampling: ``"transitions"`` or ``"episodes"`` (uniform over these), ``"return"`` or ``"rank"``
+        (exponentially weighted by return or by its rank)
+    :param sampling_temperature: width of the exponential weights; lower prefers better episodes more
+    :param trailing_probability: share of segments that run to the end of their episode, the others end at random:
+        1 in arXiv 1912.02877, 0.75 in the upside-down-rl package
+    :param seed: seed or generator of the draws
+    :raises ValueError: if an argument is out of its range or an unknown name
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        max_episodes: int | None = None,
+        retention: str = "recent",
+        sampling: str = "transitions",
+        sampling_temperature: float = 0.3,
+        trailing_probability: float = 1.0,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        if buffer_size < 1:
+            raise ValueError(f"buffer_size={buffer_size}: at least one transition must fit")
+        if max_episodes is not None and max_episodes < 1:
+            raise ValueError(f"max_episodes={max_episodes}: at least one episode must fit, or None for no bound")
+        if retention not in RETENTIONS:
+            raise ValueError(f"retention={retention!r}: choose one of {sorted(RETENTIONS)}")
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"sampling={sampling!r}: choose one of {sorted(SAMPLINGS)}")
+        if not sampling_temperature > 0:
+            raise ValueError(f"sampling_temperature={sampling_temperature}: must be positive")
+        if not 0 <= trailing_probability <= 1:
+            raise ValueError(f"trailing_probability={trailing_probability}: must be between 0 and 1")
+        self.buffer_size = int(buffer_size)
+        self.observation_space, self.action_space = observation_space, action_space
+        self.max_episodes, self.retention = max_episodes, retention
+        self.sampling, self.sampling_temperature = sampling, sampling_temperature
+        self.trailing_probability = trailing_probability
+        self.rng = np.random.default_rng(seed)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all episodes."""
+        self._observations = observation_arrays(self.observation_space, GrowableArray)
+        self._actions = GrowableArray(self.action_space.shape or (), action_dtype(self.action_space))
+        self._rewards = GrowableArray((), np.float32)
+        self._returns_to_go = GrowableArray((), np.float32)
+        self._steps_to_go = GrowableArray((), np.int32)
+        # One entry per kept episode, oldest first
+        self._starts = np.empty(0, dtype=np.int64)
+        self.lengths = np.empty(0, dtype=np.int64)
+        self.returns = np.empty(0, dtype=np.float64)
+        self._cumulative_weights: NDArray[np.float64] | None = None
+
+    @property
+    def n_episodes(self) -> int:
+        """Number of stored episodes."""
+        return len(self.lengths)
+
+    @property
+    def n_transitions(self) -> int:
+        """Number of stored transitions."""
+        return int(self.lengths.sum())
+
+    def size(self) -> int:
+        """Number of stored transitions, under the name that SB3's buffers use."""
+        return self.n_transitions
+
+    def add(self, episode: Episode) -> None:
+        """
+        Store a finished episode, label it, and make room by the rule of ``retention``.
+
+        :param episode: raw observations, actions and rewards
+        :raises ValueError: if a reward or an observation is not finite; the buffer is left as it was
+        """
+        episode.check()
+        to_go = returns_to_go(episode.rewards)
+        self._starts = np.append(self._starts, len(self._rewards))
+        self.lengths = np.append(self.lengths, len(episode))
+        self.returns = np.append(self.returns, to_go[0])
+        map_observation(GrowableArray.extend, self._observations, episode.observations)
+        self._actions.extend(episode.actions)
+        self._rewards.extend(episode.rewards)
+        self._returns_to_go.extend(to_go)
+        self._steps_to_go.extend(steps_to_go(len(episode)))
+        self._cumulative_weights = None
+        max_episodes = self.max_episodes or np.inf
+        if self.n_transitions > self.buffer_size or self.n_episodes > max_episodes:
+            self._keep(RETENTIONS[self.retention](self.returns, self.lengths, self.buffer_size, max_episodes))
+
+    def _keep(self, mask: NDArray[np.bool_]) -> None:
+        """Forget the other episodes; their rows are reclaimed once they are an eighth of all."""
+        self._starts, self.lengths, self.returns = self._starts[mask], self.lengths[mask], self.returns[mask]
+        n_rows = len(self._rewards)
+        if n_rows - self.n_transitions <= n_rows // 8:
+            return
+        edges = np.zeros(n_rows + 1, dtype=np.int8)
+        edges[self._starts] += 1
+        edges[self._starts + self.lengths] -= 1
+        alive = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
+        map_observation(lambda array: array.keep(alive), self._observations)
+        for array in (self._actions, self._rewards, self._returns_to_go, self._steps_to_go):
+            array.keep(alive)
+        self._starts = np.cumsum(self.lengths) - self.lengths
+
+    def best(self, n_episodes: int) -> NDArray[Any]:
+        """
+        The episodes with the highest return, the longer first among equals.
+
+        :param n_episodes: how many, at most
+        :return: their indices into ``returns`` and ``lengths``, best first
+        :raises ValueError: if the buffer is empty
+        """
+        self._require_episodes()
+        return best_first(self.returns, self.lengths)[:n_episodes]
+
+    def episode(self, index: int) -> Episode:
+        """
+        A copy of one stored episode.
+
+        :param index: position among the stored episodes, oldest first
+        """
+        steps = slice(int(self._starts[index]), int(self._starts[index] + self.lengths[index]))
+        return Episode(
+            map_observation(lambda array: array.rows[steps].copy(), self._observations),
+            self._actions.rows[steps].copy(),
+            self._rewards.rows[steps].copy(),
+        )
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> CommandBatch:
+        """
+        Draw transitions, each with the command that it fulfilled in hindsight (arXiv 1912.02877, section 2.3.3).
+
+        :param batch_size: number of transitions
+        :param env: normalizes the observations as it does now, if given
+        :raises ValueError: if the buffer is empty
+        """
+        rows = self._draw_rows(batch_size)
+        desired_return, desired_horizon = self._returns_to_go.rows[rows], self._steps_to_go.rows[rows]
+        if self.trailing_probability < 1:
+            cut = self.rng.random(batch_size) >= self.trailing_probability
+            steps = self.rng.integers(1, desired_horizon + 1)  # ends t1 < t2 <= T, each equally likely
+            cut &= steps < desired_horizon
+            desired_return[cut] -= self._returns_to_go.rows[rows[cut] + steps[cut]]
+            desired_horizon[cut] = steps[cut]
+        observations = map_observation(lambda array: array.rows[rows], self._observations)
+        return CommandBatch(
+            observations if env is None else env.normalize_obs(observations),
+            self._actions.rows[rows],
+            desired_return,
+            desired_horizon.astype(np.float32),
+        )
+
+    def _draw_rows(self, n: int) -> NDArray[np.int64]:
+        """Rows of ``n`` transitions: an episode by its weight, then one of its steps."""
+        self._require_episodes()
+        if self._cumulative_weights is None:
+            weights = SAMPLINGS[self.sampling](self.returns, self.lengths, self.sampling_temperature)
+            self._cumulative_weights = np.cumsum(weights)
+        targets = self.rng.random(n) * self._cumulative_weights[-1]
+        episodes = np.minimum(np.searchsorted(self._cumulative_weights, targets, side="right"), self.n_episodes - 1)
+        return self._starts[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
+
+    def _require_episodes(self) -> None:
+        if self.n_episodes == 0:
+            raise ValueError("the replay buffer is empty: add episodes, or raise learning_starts until one has ended")

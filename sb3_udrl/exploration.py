@@ -1,0 +1,148 @@
+"""Behavior before anything was learned: the warm-up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from sb3_udrl.buffers.arrays import Array, Observation
+
+
+class WarmUp(ABC):
+    """
+    A way to act without commands in ``n_envs`` environments.
+
+    :param action_space: space of one environment
+    :param n_envs: number of environments
+    :param rng: source of randomness
+    """
+
+    def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
+        self.action_space, self.n_envs, self.rng = action_space, n_envs, rng
+
+    @abstractmethod
+    def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        """
+        :param observations: ``(n_envs, *observation_shape)``, or a dictionary of such
+        :param starts: environments in which an episode starts, ``(n_envs,)``
+        :return: actions, ``(n_envs, *action_shape)``
+        """
+
+
+def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Array:
+    """
+    Uniform draws from an action space; from a standard normal distribution along unbounded components.
+
+    :param space: space of one environment
+    :param n: number of actions
+    :param rng: source of randomness
+    :return: ``(n, *action_shape)``
+    """
+    if isinstance(space, spaces.Discrete):
+        return space.start + rng.integers(space.n, size=n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start + rng.integers(space.nvec, size=(n, *space.shape))
+    if isinstance(space, spaces.MultiBinary):
+        return rng.integers(2, size=(n, *space.shape), dtype=np.int8)
+    assert isinstance(space, spaces.Box)
+    if space.is_bounded():
+        return rng.uniform(space.low, space.high, size=(n, *space.shape)).astype(space.dtype)
+    return np.clip(rng.standard_normal((n, *space.shape)), space.low, space.high).astype(space.dtype)
+
+
+class UniformWarmUp(WarmUp):
+    """Independent uniform actions."""
+
+    def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        return uniform_actions(self.action_space, self.n_envs, self.rng)
+
+
+class StickyWarmUp(WarmUp):
+    """Uniform actions, each repeated with a probability that is drawn anew for every episode, between 0.8 and 0.98."""
+
+    def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
+        super().__init__(action_space, n_envs, rng)
+        self.actions = uniform_actions(action_space, n_envs, rng)
+        self.stickiness = np.zeros(n_envs)
+
+    def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        if starts.any():
+            self.stickiness = np.where(starts, self.rng.uniform(0.8, 0.98, self.n_envs), self.stickiness)
+        change = starts | (self.rng.random(self.n_envs) >= self.stickiness)
+        fresh = uniform_actions(self.action_space, self.n_envs, self.rng)
+        self.actions[change] = fresh[change]
+        return self.actions.copy()
+
+
+class NetworkWarmUp(WarmUp):
+    """A freshly drawn random network for every episode: one hidden layer of 16 units on the flattened observation."""
+
+    _HIDDEN = 16
+
+    def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
+        super().__init__(action_space, n_envs, rng)
+        self.hidden: NDArray[Any] | None = None
+
+    def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        parts = observations.values() if isinstance(observations, dict) else [observations]
+        inputs = np.concatenate([np.asarray(part, dtype=np.float64).reshape(self.n_envs, -1) for part in parts], axis=1)
+        inputs = inputs / np.maximum(1.0, np.abs(inputs).max(axis=1, keepdims=True) / 4)
+        if self.hidden is None:
+            self.hidden = np.zeros((self.n_envs, inputs.shape[1] + 1, self._HIDDEN))
+            self.output = np.zeros((self.n_envs, self._HIDDEN, self._n_outputs()))
+        for env in np.flatnonzero(starts):
+            self.hidden[env] = self.rng.standard_normal(self.hidden.shape[1:]) / np.sqrt(min(inputs.shape[1], 100))
+            self.output[env] = self.rng.standard_normal(self.output.shape[1:]) / np.sqrt(self._HIDDEN)
+        with_bias = np.concatenate([inputs, np.ones((self.n_envs, 1))], axis=1)
+        hidden = np.tanh(np.einsum("ei,eih->eh", with_bias, self.hidden))
+        return self._to_actions(2 * np.einsum("eh,eho->eo", hidden, self.output))
+
+    def _n_outputs(self) -> int:
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return int(space.n)
+        return int(space.nvec.sum()) if isinstance(space, spaces.MultiDiscrete) else int(np.prod(space.shape or ()))
+
+    def _to_actions(self, outputs: NDArray[Any]) -> Array:
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return space.start + outputs.argmax(1)
+        if isinstance(space, spaces.MultiDiscrete):
+            blocks = np.split(outputs, np.cumsum(space.nvec.ravel())[:-1], axis=1)
+            return space.start + np.stack([block.argmax(1) for block in blocks], axis=1).reshape(-1, *space.shape)
+        if isinstance(space, spaces.MultiBinary):
+            return (outputs > 0).astype(np.int8).reshape(-1, *space.shape)
+        assert isinstance(space, spaces.Box)
+        outputs = outputs.reshape(-1, *space.shape)
+        if not space.is_bounded():
+            return np.clip(outputs, space.low, space.high).astype(space.dtype)
+        squashed = (np.tanh(outputs) + 1) / 2
+        return (space.low + squashed * (space.high - space.low)).astype(space.dtype)
+
+
+class MixedWarmUp(WarmUp):
+    """Uniform, sticky and random-network behavior in turn over the environments, a new one in each episode."""
+
+    def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
+        super().__init__(action_space, n_envs, rng)
+        self.behaviors = [kind(action_space, n_envs, rng) for kind in (UniformWarmUp, StickyWarmUp, NetworkWarmUp)]
+        self.turns = np.arange(n_envs)
+
+    def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        self.turns = np.where(starts, self.turns + 1, self.turns)
+        actions = [behavior(observations, starts) for behavior in self.behaviors]
+        return np.stack(actions)[self.turns % len(actions), np.arange(self.n_envs)]
+
+
+WARM_UPS: dict[str, type[WarmUp]] = {
+    "uniform": UniformWarmUp,
+    "sticky": StickyWarmUp,
+    "network": NetworkWarmUp,
+    "mixed": MixedWarmUp,
+}
+WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]

@@ -1,0 +1,301 @@
+"""What comes out of the behavior function: a distribution over the actions of each kind of space."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch as th
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import nn
+
+
+class ActionHead(nn.Module, ABC):
+    """
+    A distribution over actions whose parameters are linear in the latent values.
+
+    Sampled with plain tensor operations: building ``torch.distributions`` objects would take most of the time of a step.
+
+    :param latent_dim: length of the latent vector
+    :param n_params: number of distribution parameters
+    :param action_space: space of one environment
+    """
+
+    discrete: bool  # whether actions can be exactly right, so that accuracy says something
+
+    def __init__(self, latent_dim: int, n_params: int, action_space: spaces.Space[Any]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(latent_dim, n_params)
+        self.action_shape = action_space.shape or ()
+
+    def forward(self, latent: th.Tensor) -> th.Tensor:
+        """
+        :param latent: ``(n, latent_dim)``
+        :return: distribution parameters, ``(n, n_params)``
+        """
+        return self.linear(latent)
+
+    @abstractmethod
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """
+        Mean negative log-likelihood.
+
+        :param params: ``(n, n_params)``
+        :param actions: ``(n, *action_shape)``
+        """
+
+    @abstractmethod
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        """
+        The most likely actions.
+
+        :param params: ``(n, n_params)``
+        :return: ``(n, *action_shape)``
+        """
+
+    @abstractmethod
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        """
+        Draw actions.
+
+        :param params: ``(n, n_params)``
+        :param temperature: 1 draws from the distribution, less nearer to its mode, more wider, ``(n, 1)``
+        :return: ``(n, *action_shape)``
+        """
+
+
+def gumbel_like(logits: th.Tensor) -> th.Tensor:
+    """Standard Gumbel noise: ``argmax(logits + noise)`` is a draw from their softmax."""
+    return -th.empty_like(logits).exponential_().log()
+
+
+class CategoricalHead(ActionHead):
+    """Discrete actions."""
+
+    discrete = True
+
+    def __init__(self, latent_dim: int, action_space: spaces.Discrete) -> None:
+        super().__init__(latent_dim, int(action_space.n), action_space)
+        self.start = int(action_space.start)
+
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        return F.cross_entropy(params, actions.long() - self.start)
+
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        return params.argmax(1) + self.start
+
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        return (params + temperature * gumbel_like(params)).argmax(1) + self.start
+
+
+class MultiCategoricalHead(ActionHead):
+    """MultiDiscrete actions: one independent categorical distribution per component."""
+
+    discrete = True
+
+    def __init__(self, latent_dim: int, action_space: spaces.MultiDiscrete) -> None:
+        self.sizes = [int(n) for n in action_space.nvec.ravel()]
+        super().__init__(latent_dim, sum(self.sizes), action_space)
+        self.register_buffer("starts", th.as_tensor(action_space.start.ravel(), dtype=th.float32))
+
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        targets = (actions.flatten(1) - self.starts).long()
+        losses = [F.cross_entropy(logits, targets[:, i]) for i, logits in enumerate(params.split(self.sizes, dim=1))]
+        return th.stack(losses).sum()
+
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        best = th.stack([logits.argmax(1) for logits in params.split(self.sizes, dim=1)], dim=1)
+        return (best + self.starts).long().unflatten(1, self.action_shape)
+
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        return self.mode(params + temperature * gumbel_like(params))
+
+
+class BernoulliHead(ActionHead):
+    """MultiBinary actions: one independent coin per component."""
+
+    discrete = True
+
+    def __init__(self, latent_dim: int, action_space: spaces.MultiBinary) -> None:
+        super().__init__(latent_dim, int(np.prod(action_space.shape)), action_space)
+
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        targets = actions.flatten(1).float()
+        return F.binary_cross_entropy_with_logits(params, targets, reduction="none").sum(1).mean()
+
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        return (params > 0).to(th.int8).unflatten(1, self.action_shape)
+
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        noise = gumbel_like(params) - gumbel_like(params)  # logistic: the two-class case of the Gumbel trick
+        return self.mode(params + temperature * noise)
+
+
+class BoxHead(ActionHead):
+    """
+    Continuous actions, scaled from the bounds of the space to [-1, 1] (unbounded ones are left as they are).
+
+    :param latent_dim: length of the latent vector
+    :param params_per_dim: distribution parameters per component of the action
+    :param action_space: space of one environment
+    """
+
+    discrete = False
+    center: th.Tensor
+    half_range: th.Tensor
+
+    def __init__(self, latent_dim: int, params_per_dim: int, action_space: spaces.Box) -> None:
+        self.n_dims = int(np.prod(action_space.shape))
+        super().__init__(latent_dim, params_per_dim * self.n_dims, action_space)
+        low, high = action_space.low.astype(np.float64).ravel(), action_space.high.astype(np.float64).ravel()
+        self.bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
+        if not self.bounded:
+            low, high = -np.ones(self.n_dims), np.ones(self.n_dims)
+        self.register_buffer("center", th.as_tensor((high + low) / 2, dtype=th.float32))
+        self.register_buffer("half_range", th.as_tensor((high - low) / 2, dtype=th.float32))
+
+    def scaled(self, actions: th.Tensor) -> th.Tensor:
+        """Actions of the environment to [-1, 1], ``(n, n_dims)``."""
+        return (actions.flatten(1).float() - self.center) / self.half_range
+
+    def unscaled(self, actions: th.Tensor) -> th.Tensor:
+        """The inverse of :meth:`scaled`, ``(n, *action_shape)``."""
+        return (actions * self.half_range + self.center).unflatten(1, self.action_shape)
+
+
+class GaussianHead(BoxHead):
+    """A normal distribution per component, mean and deviation depending on observation and command."""
+
+    def __init__(self, latent_dim: int, action_space: spaces.Box) -> None:
+        super().__init__(latent_dim, 2, action_space)
+
+    def split(self, params: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Mean and logarithm of the standard deviation, each ``(n, n_dims)``."""
+        mean, log_std = params.chunk(2, dim=1)
+        return mean, log_std.clamp(-4, 2)
+
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        mean, log_std = self.split(params)
+        z = (self.scaled(actions) - mean) * th.exp(-log_std)
+        return (0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(1).mean()
+
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        return self.unscaled(self.split(params)[0])
+
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        mean, log_std = self.split(params)
+        return self.unscaled(mean + temperature * th.exp(log_std) * th.randn_like(mean))
+
+
+class SquashedGaussianHead(GaussianHead):
+    """A normal distribution squashed by tanh, as in SAC; needs bounds."""
+
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        squashed = self.scaled(actions).clamp(-1 + 1e-3, 1 - 1e-3)  # actions at the bounds would be infinitely far
+        mean, log_std = self.split(params)
+        z = (th.atanh(squashed) - mean) * th.exp(-log_std)
+        log_prob = -0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi) - th.log1p(-squashed.square())
+        return -log_prob.sum(1).mean()
+
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        return self.unscaled(th.tanh(self.split(params)[0]))
+
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        mean, log_std = self.split(params)
+        return self.unscaled(th.tanh(mean + temperature * th.exp(log_std) * th.randn_like(mean)))
+
+
+class BetaHead(BoxHead):
+    """A Beta distribution per component, with its mass inside the bounds; its mean serves as mode."""
+
+    def __init__(self, latent_dim: int, action_space: spaces.Box) -> None:
+        super().__init__(latent_dim, 2, action_space)
+
+    def split(self, params: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """The two shape parameters, each at least one, so that there is a single peak, ``(n, n_dims)``."""
+        alpha, beta = (1 + F.softplus(params)).chunk(2, dim=1)
+        return alpha, beta
+
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        alpha, beta = self.split(params)
+        share = ((self.scaled(actions) + 1) / 2).clamp(1e-3, 1 - 1e-3)
+        log_norm = th.lgamma(alpha) + th.lgamma(beta) - th.lgamma(alpha + beta)
+        return (log_norm - (alpha - 1) * share.log() - (beta - 1) * th.log1p(-share)).sum(1).mean()
+
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        alpha, beta = self.split(params)
+        return self.unscaled(2 * alpha / (alpha + beta) - 1)
+
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        alpha, beta = (1 + (shape - 1) / temperature.clamp_min(1e-3) for shape in self.split(params))
+        return self.unscaled(2 * th.distributions.Beta(alpha, beta, validate_args=False).sample() - 1)
+
+
+class DiscretizedHead(BoxHead):
+    """
+    A categorical distribution over bins per component, so that several ways of acting can be remembered side by side.
+
+    Sampled actions are uniform within their bin.
+
+    :param latent_dim: length of the latent vector
+    :param action_space: space of one environment, bounded
+    :param n_bins: number of bins per component
+    """
+
+    def __init__(self, latent_dim: int, action_space: spaces.Box, n_bins: int = 21) -> None:
+        super().__init__(latent_dim, n_bins, action_space)
+        self.n_bins = n_bins
+
+    def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        bins = ((self.scaled(actions) + 1) / 2 * self.n_bins).long().clamp(0, self.n_bins - 1)
+        logits = params.view(-1, self.n_bins)
+        return F.cross_entropy(logits, bins.flatten()) * self.n_dims
+
+    def from_bins(self, bins: th.Tensor, within: th.Tensor | float) -> th.Tensor:
+        """Bins, and positions within them from 0 to 1, to actions."""
+        return self.unscaled((bins + within) / self.n_bins * 2 - 1)
+
+    def mode(self, params: th.Tensor) -> th.Tensor:
+        return self.from_bins(params.view(-1, self.n_dims, self.n_bins).argmax(2), 0.5)
+
+    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        logits = (params + temperature * gumbel_like(params)).view(-1, self.n_dims, self.n_bins)
+        bins = logits.argmax(2)
+        return self.from_bins(bins, th.rand(bins.shape, device=bins.device))
+
+
+BOX_HEADS: dict[str, type[BoxHead]] = {
+    "gaussian": GaussianHead,
+    "squashed": SquashedGaussianHead,
+    "beta": BetaHead,
+    "discretized": DiscretizedHead,
+}
+
+
+def make_action_head(latent_dim: int, action_space: spaces.Space[Any], box_head: str) -> ActionHead:
+    """
+    The head for an action space.
+
+    :param latent_dim: length of the latent vector
+    :param action_space: space of one environment
+    :param box_head: a key of ``BOX_HEADS``, for continuous actions
+    :raises ValueError: if ``box_head`` is unknown, or needs bounds that the space lacks
+    :raises NotImplementedError: if the space is of another kind
+    """
+    if isinstance(action_space, spaces.Discrete):
+        return CategoricalHead(latent_dim, action_space)
+    if isinstance(action_space, spaces.MultiDiscrete):
+        return MultiCategoricalHead(latent_dim, action_space)
+    if isinstance(action_space, spaces.MultiBinary):
+        return BernoulliHead(latent_dim, action_space)
+    if isinstance(action_space, spaces.Box):
+        if box_head not in BOX_HEADS:
+            raise ValueError(f"box_head={box_head!r}: choose one of {sorted(BOX_HEADS)}")
+        head = BOX_HEADS[box_head](latent_dim, action_space)  # type: ignore[call-arg]
+        if not head.bounded and box_head != "gaussian":
+            raise ValueError(f"box_head={box_head!r} needs a bounded action space, not {action_space}: use 'gaussian'")
+        return head
+    raise NotImplementedError(f"action space {action_space} is not supported")

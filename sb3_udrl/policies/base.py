@@ -1,0 +1,165 @@
+"""What every behavior function can do: act on a command, remember it over an episode, and be fitted to a buffer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.commands.command import Command, advance, make_command
+from sb3_udrl.evaluation.tracking import tracked_rewards
+
+PolicyState = tuple[NDArray[Any], ...]
+
+
+class BehaviorPolicy(BasePolicy):
+    """
+    Base of all behavior functions. A subclass implements :meth:`act` and :meth:`fit`; the rest is here.
+
+    The parameters are those of SB3's ``BasePolicy``.
+    """
+
+    eval_command: th.Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("eval_command", th.tensor([0.0, 1.0]))  # saved with the weights
+
+    @abstractmethod
+    def act(
+        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
+    ) -> NDArray[Any]:
+        """
+        Choose actions.
+
+        :param observation: a batch, ``(n, *observation_shape)``, or a dictionary of such
+        :param command: one row per observation, in raw units
+        :param deterministic: the most likely action instead of a draw
+        :param temperature: how freely to draw, 1 if None, ``(n, 1)``
+        :return: ``(n, *action_shape)``
+        """
+
+    @abstractmethod
+    def fit(
+        self,
+        replay_buffer: EpisodicReplayBuffer,
+        gradient_steps: int,
+        batch_size: int,
+        learning_rate: float,
+        env: VecNormalize | None = None,
+    ) -> dict[str, float]:
+        """
+        Learn from the buffer in this behavior function's own way.
+
+        :param replay_buffer: episodes to learn from
+        :param gradient_steps: number of steps to take, for those who take steps
+        :param batch_size: number of transitions per step
+        :param learning_rate: current value of the schedule
+        :param env: normalizes the stored raw observations
+        :return: figures to log, by name
+        """
+
+    def set_command(self, desired_return: float, desired_horizon: float) -> None:
+        """
+        Set the command that :meth:`predict` starts episodes with.
+
+        :param desired_return: in raw reward units
+        :param desired_horizon: in steps, at least one
+        :raises ValueError: if a value is not finite, or the horizon is below one
+        """
+        command = make_command(desired_return, desired_horizon)
+        self.eval_command = th.as_tensor(np.concatenate(command), dtype=th.float32, device=self.device)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        n_envs = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
+        return th.as_tensor(self.act(observation, self._initial_command(n_envs), deterministic))
+
+    def _initial_command(self, n_envs: int, command: tuple[ArrayLike, ArrayLike] | None = None) -> Command:
+        desired_return, desired_horizon = self.eval_command.tolist() if command is None else command
+        return make_command(desired_return, desired_horizon, n_envs)
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: PolicyState | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        *,
+        command: tuple[ArrayLike, ArrayLike] | None = None,
+        reward: ArrayLike | None = None,
+    ) -> tuple[NDArray[Any], PolicyState]:
+        """
+        Choose actions, and carry the remaining command along in the state.
+
+        The command falls by the reward of the step before. That is ``reward`` if given; else it is read from the
+        ``Monitor`` of the environment under :func:`~sb3_udrl.evaluation.track`; else it is estimated as the desired
+        return per step of the desired horizon.
+
+        :param observation: one observation or a batch, ``(n_envs, *observation_shape)``, or a dictionary of such
+        :param state: what the last call returned; None starts new episodes
+        :param episode_start: environments whose episode starts here, ``(n_envs,)``
+        :param deterministic: the most likely action instead of a draw
+        :param command: desired return and horizon of the episodes that start here, numbers or ``(n_envs,)``;
+            by default what :meth:`set_command` set
+        :param reward: raw reward of the step before, a number or ``(n_envs,)``
+        :return: actions, ``(n_envs, *action_shape)`` or ``action_shape``, and the next state
+        :raises ValueError: if an argument has the wrong shape or is not finite
+        """
+        self.set_training_mode(False)
+        if isinstance(observation, tuple):
+            raise ValueError(
+                "predict() got a tuple: in the Gym API `observation, info = env.reset()` returns two things, "
+                "only the observation belongs here"
+            )
+        observations, vectorized = self.obs_to_tensor(observation)
+        n_envs = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
+        current, new_state = self._next_command(state, episode_start, n_envs, command, reward)
+        actions = self.act(observations, current, deterministic).reshape((-1, *(self.action_space.shape or ())))
+        if isinstance(self.action_space, spaces.Box):
+            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        return (actions if vectorized else actions.squeeze(axis=0)), new_state
+
+    def _next_command(
+        self,
+        state: PolicyState | None,
+        episode_start: NDArray[np.bool_] | None,
+        n_envs: int,
+        command: tuple[ArrayLike, ArrayLike] | None,
+        reward: ArrayLike | None,
+    ) -> tuple[Command, PolicyState]:
+        """The command of this step, and the state (return, horizon, steps so far, Monitor's steps before the episode)."""
+        starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
+        if state is None:
+            starts = np.ones(n_envs, dtype=bool)
+            state = (np.zeros(n_envs), np.ones(n_envs), np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64))
+        previous, steps, offsets = Command(state[0], state[1]), state[2] + 1, state[3]
+        if len(previous.desired_return) != n_envs or len(starts) != n_envs:
+            raise ValueError(
+                f"state has {len(previous.desired_return)} rows and episode_start {len(starts)} for {n_envs} observations: "
+                "pass what the last call returned, for the same environments"
+            )
+        tracked = tracked_rewards(n_envs)
+        if reward is None:
+            rewards = previous.desired_return / previous.desired_horizon
+            if tracked is not None:
+                fresh = tracked.n_steps - offsets == steps  # else the environment is not the one that was stepped
+                rewards = np.where(fresh, tracked.last_rewards, rewards)
+        else:
+            rewards = np.asarray(reward, dtype=np.float64)
+            if rewards.shape not in ((), (1,), (n_envs,)) or not np.isfinite(rewards).all():
+                raise ValueError(f"reward={reward}: give a finite number, or one per environment, shape ({n_envs},)")
+        current = advance(previous, rewards)
+        if starts.any():
+            current = current.where(starts, self._initial_command(n_envs, command))
+            steps = np.where(starts, 0, steps)
+            if tracked is not None:
+                offsets = np.where(starts, tracked.n_steps, offsets)
+        return current, (current.desired_return, current.desired_horizon, steps, offsets)

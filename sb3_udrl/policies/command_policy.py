@@ -1,0 +1,192 @@
+"""The behavior function as a neural network: features of the observation, conditioned on the command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import nn
+
+from sb3_udrl.buffers import CommandBatch
+from sb3_udrl.commands.command import Command
+from sb3_udrl.policies.action_heads import make_action_head
+from sb3_udrl.policies.base import BehaviorPolicy
+from sb3_udrl.policies.conditioning import ConditionedMlp
+from sb3_udrl.policies.gradient_fit import GradientFit
+from sb3_udrl.policies.standardize import Standardizer
+
+
+class CommandPolicy(GradientFit, BehaviorPolicy):
+    """
+    Neural behavior function (arXiv 1912.02877, section 3.2).
+
+    :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary, images, or a Dict of these
+    :param action_space: Discrete, MultiDiscrete, MultiBinary or Box of any shape
+    :param lr_schedule: learning rate by remaining progress
+    :param net_arch: sizes of the hidden layers after the features extractor
+    :param activation_fn: non-linearity of the hidden layers
+    :param conditioning: how the command enters: ``"gating"`` (every layer), ``"first_gating"``, ``"prelu"``,
+        ``"bilinear"``, ``"concat"`` or ``"masked"`` (no command)
+    :param embedding_dim: the command is embedded to this size first; 0 for no embedding
+    :param return_scale: factor on desired returns; by default they are standardized by the data
+    :param horizon_scale: factor on desired horizons; by default they are standardized by the data
+    :param box_head: distribution of continuous actions: ``"gaussian"``, ``"squashed"``, ``"beta"`` or ``"discretized"``;
+        by default the latter where the space is bounded, a Gaussian elsewhere
+    :param ortho_init: orthogonal initial weights
+    :param standardize_observations: standardize the features of non-image observations by the data
+    :param features_extractor_class: by default chosen from the observation space:
+        ``NatureCNN`` for images, ``CombinedExtractor`` for Dict, else ``FlattenExtractor``
+    :param features_extractor_kwargs: its arguments
+    :param normalize_images: divide images by 255
+    :param optimizer_class: optimizer of all parameters
+    :param optimizer_kwargs: its arguments, except for the learning rate
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        net_arch: list[int] | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        conditioning: str = "gating",
+        embedding_dim: int = 32,
+        return_scale: float | None = None,
+        horizon_scale: float | None = None,
+        box_head: str | None = None,
+        ortho_init: bool = True,
+        standardize_observations: bool = True,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class or default_features_extractor(observation_space),
+            features_extractor_kwargs,
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        self.net_arch = [128, 128] if net_arch is None else net_arch
+        self.activation_fn, self.ortho_init = activation_fn, ortho_init
+        self.conditioning, self.embedding_dim = conditioning, embedding_dim
+        self.return_scale, self.horizon_scale = return_scale, horizon_scale
+        bounded = isinstance(action_space, spaces.Box) and action_space.is_bounded()
+        self.box_head = box_head or ("discretized" if bounded else "gaussian")
+        self.standardize_observations = standardize_observations
+
+        self.features_extractor = self.make_features_extractor()
+        self.trunk = ConditionedMlp(
+            self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, embedding_dim
+        )
+        self.action_head = make_action_head(self.trunk.latent_dim, action_space, self.box_head)
+        self.feature_standardizer = self._make_feature_standardizer()
+        self.command_standardizer = Standardizer(2)
+        if ortho_init:
+            self.features_extractor.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
+            self.trunk.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
+            self.init_weights(self.action_head.linear, gain=0.01)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _make_feature_standardizer(self) -> nn.Module:
+        """Only where the features are the observation itself; learned features set their own scale."""
+        plain = isinstance(self.features_extractor, FlattenExtractor) and isinstance(self.observation_space, spaces.Box)
+        if self.standardize_observations and plain and not is_image_space(self.observation_space):
+            return Standardizer(self.features_extractor.features_dim)
+        return nn.Identity()
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            "lr_schedule": self._dummy_schedule,  # not needed for prediction
+            "net_arch": self.net_arch,
+            "activation_fn": self.activation_fn,
+            "conditioning": self.conditioning,
+            "embedding_dim": self.embedding_dim,
+            "return_scale": self.return_scale,
+            "horizon_scale": self.horizon_scale,
+            "box_head": self.box_head,
+            "ortho_init": self.ortho_init,
+            "standardize_observations": self.standardize_observations,
+            "features_extractor_class": self.features_extractor_class,
+            "features_extractor_kwargs": self.features_extractor_kwargs,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+    def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
+        """
+        :param observation: a batch, ``(n, *observation_shape)``, or a dictionary of such
+        :param command: desired return and horizon in raw units, ``(n, 2)``
+        :return: parameters of the action distribution, ``(n, n_params)``
+        """
+        features = self.feature_standardizer(self._features(observation))
+        return self.action_head(self.trunk(features, self._command_input(command)))
+
+    def _features(self, observation: PyTorchObs) -> th.Tensor:
+        return self.features_extractor(preprocess_obs(observation, self.observation_space, self.normalize_images))
+
+    def _command_input(self, command: th.Tensor) -> th.Tensor:
+        standardized = self.command_standardizer(command)
+        for column, scale in enumerate((self.return_scale, self.horizon_scale)):
+            if scale is not None:
+                standardized[:, column] = command[:, column] * scale
+        return standardized
+
+    def act(
+        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
+    ) -> NDArray[Any]:
+        with th.no_grad():
+            params = self(observation, self._command_tensor(*command))
+            if deterministic:
+                actions = self.action_head.mode(params)
+            else:
+                actions = self.action_head.sample(params, self._one if temperature is None else temperature)
+        return actions.cpu().numpy()
+
+    @property
+    def _one(self) -> th.Tensor:
+        return th.ones((1, 1), device=self.device)
+
+    def _command_tensor(self, desired_return: NDArray[Any], desired_horizon: NDArray[Any]) -> th.Tensor:
+        pairs = np.stack((desired_return, desired_horizon), axis=1).astype(np.float32)
+        return th.as_tensor(pairs, device=self.device)  # (n, 2)
+
+    # What GradientFit needs
+
+    def to_tensors(self, batch: CommandBatch) -> tuple[PyTorchObs, th.Tensor, th.Tensor]:
+        """Observations, commands ``(n, 2)`` and actions of a batch, on the device of the network."""
+        return (
+            obs_as_tensor(batch.observations, self.device),
+            self._command_tensor(batch.desired_return, batch.desired_horizon),
+            th.as_tensor(batch.actions, device=self.device),
+        )
+
+    @th.no_grad()
+    def update_statistics(self, observations: PyTorchObs, commands: th.Tensor) -> None:
+        """Take data into account that is about to be learned from. Shapes as in :meth:`to_tensors`."""
+        self.command_standardizer.update(commands)
+        if isinstance(self.feature_standardizer, Standardizer):
+            self.feature_standardizer.update(self._features(observations))
+
+
+def default_features_extractor(observation_space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
+    """
+    The features extractor that fits a space.
+
+    :param observation_space: space of one environment
+    """
+    if isinstance(observation_space, spaces.Dict):
+        return CombinedExtractor
+    return NatureCNN if is_image_space(observation_space) else FlattenExtractor

@@ -1,0 +1,130 @@
+"""How a network takes a command in. One name chooses it; each way is a pair of layer types."""
+
+from __future__ import annotations
+
+import torch as th
+from torch import nn
+
+
+class ConditionedLayer(nn.Module):
+    """
+    A layer of the behavior function: hidden values and a command in, hidden values out.
+
+    :param in_dim: number of inputs
+    :param out_dim: number of outputs
+    :param command_dim: length of the command vector
+    :param activation_fn: non-linearity of the layer
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, command_dim: int, activation_fn: type[nn.Module]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_dim, out_dim)
+        self.activation = activation_fn()
+
+    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+        """
+        :param hidden: ``(n, in_dim)``
+        :param command: ``(n, command_dim)``
+        :return: ``(n, out_dim)``; here the command is ignored
+        """
+        return self.activation(self.linear(hidden))
+
+
+class GatedLayer(ConditionedLayer):
+    """``act(W h) * 2 sigmoid(U c)``: the gate starts near one (arXiv 1912.02877, section 3.2, without the factor 2)."""
+
+    def __init__(self, in_dim: int, out_dim: int, command_dim: int, activation_fn: type[nn.Module]) -> None:
+        super().__init__(in_dim, out_dim, command_dim, activation_fn)
+        self.gate = nn.Linear(command_dim, out_dim)
+
+    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+        return self.activation(self.linear(hidden)) * (2 * th.sigmoid(self.gate(command)))
+
+
+class PReLULayer(ConditionedLayer):
+    """``prelu(W h) * prelu(U c)``, as in the upside-down-rl package."""
+
+    def __init__(self, in_dim: int, out_dim: int, command_dim: int, activation_fn: type[nn.Module]) -> None:
+        super().__init__(in_dim, out_dim, command_dim, nn.PReLU)
+        self.embedding = nn.Sequential(nn.Linear(command_dim, out_dim), nn.PReLU())
+
+    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+        return self.activation(self.linear(hidden)) * self.embedding(command)
+
+
+class BilinearLayer(ConditionedLayer):
+    """Weights and biases are linear functions of the command: ``act((W_0 + sum_k c_k W_k) h + b_0 + sum_k c_k b_k)``."""
+
+    def __init__(self, in_dim: int, out_dim: int, command_dim: int, activation_fn: type[nn.Module]) -> None:
+        super().__init__(in_dim, out_dim, command_dim, activation_fn)
+        self.by_command = nn.Linear(in_dim, command_dim * out_dim)
+
+    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+        terms = self.by_command(hidden).unflatten(1, (command.shape[1], -1))  # (n, command_dim, out_dim)
+        return self.activation(self.linear(hidden) + (terms * command.unsqueeze(2)).sum(1))
+
+
+class ConcatLayer(ConditionedLayer):
+    """``act(W [h, c])``: the command is one more input."""
+
+    def __init__(self, in_dim: int, out_dim: int, command_dim: int, activation_fn: type[nn.Module]) -> None:
+        super().__init__(in_dim + command_dim, out_dim, command_dim, activation_fn)
+
+    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+        return self.activation(self.linear(th.cat((hidden, command), dim=1)))
+
+
+# name -> (first layer, further layers)
+CONDITIONINGS: dict[str, tuple[type[ConditionedLayer], type[ConditionedLayer]]] = {
+    "gating": (GatedLayer, GatedLayer),  # reward-conditioned policies, arXiv 1912.13465
+    "first_gating": (GatedLayer, ConditionedLayer),  # arXiv 1912.02877, section 3.2
+    "prelu": (PReLULayer, ConditionedLayer),
+    "bilinear": (BilinearLayer, BilinearLayer),
+    "concat": (ConcatLayer, ConditionedLayer),
+    "masked": (ConditionedLayer, ConditionedLayer),  # no command: plain imitation of the buffer
+}
+
+
+class ConditionedMlp(nn.Module):
+    """
+    The trunk of the behavior function: features and a command in, latent values out.
+
+    :param features_dim: length of the feature vector
+    :param net_arch: sizes of the hidden layers; with none, the command acts on the features themselves
+    :param activation_fn: non-linearity of the hidden layers
+    :param conditioning: a key of ``CONDITIONINGS``
+    :param embedding_dim: the command is embedded to this size first; 0 passes it on as it is
+    :raises ValueError: if ``conditioning`` is unknown
+    """
+
+    def __init__(
+        self, features_dim: int, net_arch: list[int], activation_fn: type[nn.Module], conditioning: str, embedding_dim: int
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONINGS:
+            raise ValueError(f"conditioning={conditioning!r}: choose one of {sorted(CONDITIONINGS)}")
+        first, further = CONDITIONINGS[conditioning]
+        command_dim = embedding_dim or 2
+        self.embed: nn.Module = nn.Identity()
+        if embedding_dim and first is not ConditionedLayer:
+            self.embed = nn.Sequential(nn.Linear(2, embedding_dim), nn.Tanh())
+        if net_arch:
+            sizes = [features_dim, *net_arch]
+            layers = [
+                (further if i else first)(sizes[i], sizes[i + 1], command_dim, activation_fn) for i in range(len(net_arch))
+            ]
+        else:
+            layers = [first(features_dim, features_dim, command_dim, nn.Identity)]
+        self.layers = nn.ModuleList(layers)
+        self.latent_dim = net_arch[-1] if net_arch else features_dim
+
+    def forward(self, features: th.Tensor, command: th.Tensor) -> th.Tensor:
+        """
+        :param features: ``(n, features_dim)``
+        :param command: standardized return and horizon, ``(n, 2)``
+        :return: ``(n, latent_dim)``
+        """
+        embedded = self.embed(command)
+        for layer in self.layers:
+            features = layer(features, embedded)
+        return features
