@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from sb3_udrl.buffers.arrays import Array, Observation
 
 
+WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]
+
+
 class WarmUp(ABC):
     """
     A way to act without commands in ``n_envs`` environments.
@@ -145,4 +148,22 @@ WARM_UPS: dict[str, type[WarmUp]] = {
     "network": NetworkWarmUp,
     "mixed": MixedWarmUp,
 }
-WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]
+
+
+def make_warm_up(
+    warm_up: str | WarmUpFunction, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator
+) -> WarmUpFunction:
+    """
+    The warm-up behavior by its name, or the given function itself.
+
+    :param warm_up: a key of ``WARM_UPS``, or a function
+    :param action_space: space of one environment
+    :param n_envs: number of environments
+    :param rng: source of randomness
+    :raises ValueError: if the name is unknown
+    """
+    if callable(warm_up):
+        return warm_up
+    if warm_up not in WARM_UPS:
+        raise ValueError(f"warm_up={warm_up!r}: choose one of {sorted(WARM_UPS)}, or pass a function")
+    return WARM_UPS[warm_up](action_space, n_envs, rng)

@@ -102,3 +102,12 @@ def action_dtype(space: spaces.Space[Any]) -> Any:
     if isinstance(space, spaces.MultiDiscrete):
         return np.min_scalar_type(int(space.nvec.max()))
     return space.dtype
+
+
+def n_rows(observations: Observation) -> int:
+    """
+    Number of rows in a batch of observations.
+
+    :param observations: ``(n, *observation_shape)``, or a dictionary of such
+    """
+    return len(next(iter(observations.values())) if isinstance(observations, dict) else observations)

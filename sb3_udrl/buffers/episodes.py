@@ -39,7 +39,9 @@ class Episode:
             raise ValueError("the episode has no steps: an episode needs at least one")
         if not np.isfinite(self.rewards).all():
             step = int(np.argmin(np.isfinite(self.rewards)))
-            raise ValueError(f"the reward of step {step} is {self.rewards[step]}: rewards must be finite, mend the environment")
+            raise ValueError(
+                f"the reward of step {step} is {self.rewards[step]}: rewards must be finite, mend the environment"
+            )
         map_observation(_check_finite, self.observations)
 
 

@@ -188,10 +188,23 @@ class EpisodicReplayBuffer:
         :param env: normalizes the observations as it does now, if given
         :raises ValueError: if the buffer is empty
         """
-        rows = self._draw_rows(batch_size)
+        return self._batch(self._draw_rows(batch_size), env)
+
+    def transitions(self, episodes: NDArray[Any], env: VecNormalize | None = None) -> CommandBatch:
+        """
+        All transitions of some episodes, labelled as by :meth:`sample`.
+
+        :param episodes: their indices
+        :param env: normalizes the observations as it does now, if given
+        """
+        rows = [np.arange(self._starts[i], self._starts[i] + self.lengths[i]) for i in episodes]
+        return self._batch(np.concatenate(rows), env)
+
+    def _batch(self, rows: NDArray[np.int64], env: VecNormalize | None) -> CommandBatch:
+        """Gather rows, and cut their segments short by chance."""
         desired_return, desired_horizon = self._returns_to_go.rows[rows], self._steps_to_go.rows[rows]
         if self.trailing_probability < 1:
-            cut = self.rng.random(batch_size) >= self.trailing_probability
+            cut = self.rng.random(len(rows)) >= self.trailing_probability
             steps = self.rng.integers(1, desired_horizon + 1)  # ends t1 < t2 <= T, each equally likely
             cut &= steps < desired_horizon
             desired_return[cut] -= self._returns_to_go.rows[rows[cut] + steps[cut]]

@@ -1,5 +1,26 @@
-"""Commands and the callbacks that choose them."""
+"""Commands, and the callbacks that choose them."""
 
 from sb3_udrl.commands.command import Command, advance, make_command
+from sb3_udrl.commands.joint import JointCommands
+from sb3_udrl.commands.registry import COMMAND_SAMPLERS, make_command_sampler
+from sb3_udrl.commands.samplers import (
+    CommandSampler,
+    CurriculumCommands,
+    FixedCommands,
+    MeanPlusStdCommands,
+    QuantileCommands,
+)
 
-__all__ = ["Command", "advance", "make_command"]
+__all__ = [
+    "COMMAND_SAMPLERS",
+    "Command",
+    "CommandSampler",
+    "CurriculumCommands",
+    "FixedCommands",
+    "JointCommands",
+    "MeanPlusStdCommands",
+    "QuantileCommands",
+    "advance",
+    "make_command",
+    "make_command_sampler",
+]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_udrl.buffers.arrays import Observation
+from sb3_udrl.buffers.arrays import Observation, n_rows
 from sb3_udrl.commands.command import Command, make_command
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ class CommandSampler(BaseCallback):
     """
     Decides the command of every new training episode, and the one that ``predict`` starts with.
 
-    A subclass implements :meth:`sample`; ``self.replay_buffer`` holds the episodes so far and ``self.rng`` is the
-    model's generator, so that runs repeat.
+    A subclass implements :meth:`sample`; ``self.replay_buffer`` holds the episodes so far, and ``self.rng`` is the
+    model's generator, so that runs repeat. Given to ``learn(callback=...)``, it takes the place of the default one.
 
     :param verbose: verbosity level, as for every SB3 callback
     """
@@ -31,7 +31,6 @@ class CommandSampler(BaseCallback):
     @property
     def replay_buffer(self) -> EpisodicReplayBuffer:
         """The stored episodes, at least one by the time that a command is needed."""
-        assert self.model.replay_buffer is not None
         return self.model.replay_buffer
 
     @property
@@ -49,32 +48,18 @@ class CommandSampler(BaseCallback):
         """
 
     def best(self) -> Command:
-        """The best that the buffer supports, one row; by default mean return and length of the ten best episodes."""
+        """The best that the buffer supports, one row: by default mean return and mean length of the ten best episodes."""
         best = self.replay_buffer.best(10)
         return make_command(self.replay_buffer.returns[best].mean(), self.replay_buffer.lengths[best].mean())
-
-    def on_episode_end(self, command: Command, achieved_return: float, length: int) -> None:
-        """
-        Told how an episode went that was played under a command.
-
-        :param command: what was asked for, one row
-        :param achieved_return: raw return
-        :param length: in steps
-        """
 
     def _on_step(self) -> bool:
         return True
 
 
-def n_rows(observations: Observation) -> int:
-    """Number of environments in a batch of observations."""
-    return len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
-
-
 class MeanPlusStdCommands(CommandSampler):
     """
-    Srivastava's rule (arXiv 1912.02877, section 2.3.4): mean length of the best episodes, return uniform in
-    [mean, mean + std].
+    Srivastava's rule: the mean length of the best episodes, and a return uniform in [mean, mean + std] of theirs
+    (arXiv 1912.02877, section 2.3.4). The evaluation command is the lower bound (section 2.3.6).
 
     :param n_elites: number of best episodes
     :param verbose: verbosity level
@@ -94,41 +79,66 @@ class MeanPlusStdCommands(CommandSampler):
         return make_command(self.replay_buffer.returns[elites].mean(), self.replay_buffer.lengths[elites].mean())
 
 
-class JointCommands(CommandSampler):
+class FixedCommands(CommandSampler):
     """
-    Return and length of one of the best episodes, taken together, and both raised.
+    The same command for every episode.
 
-    :param n_elites: number of best episodes to draw from
-    :param optimism: commands ask for up to this many standard deviations more
-    :param min_spread: the standard deviation counts as at least this share of the mean
+    :param desired_return: in raw reward units
+    :param desired_horizon: in steps
     :param verbose: verbosity level
     """
 
-    def __init__(self, n_elites: int = 50, optimism: float = 1.0, min_spread: float = 0.1, raise_horizon: str = "none", verbose: int = 0) -> None:
+    def __init__(self, desired_return: float, desired_horizon: float, verbose: int = 0) -> None:
         super().__init__(verbose)
-        self.n_elites, self.optimism, self.min_spread = n_elites, optimism, min_spread
-        self.raise_horizon = raise_horizon
-
-    def _stats(self) -> Any:
-        elites = self.replay_buffer.best(self.n_elites)
-        returns, lengths = self.replay_buffer.returns[elites], self.replay_buffer.lengths[elites].astype(float)
-        r_spread = max(returns.std(), self.min_spread * abs(returns.mean()))
-        if self.raise_horizon == "same":
-            h_spread = max(lengths.std(), self.min_spread * lengths.mean())
-        elif self.raise_horizon == "slope":
-            c = np.corrcoef(returns, lengths)[0, 1] if returns.std() > 0 and lengths.std() > 0 else 0
-            h_spread = c * max(lengths.std(), self.min_spread * lengths.mean())
-        else:
-            h_spread = 0.0
-        return returns, lengths, r_spread, h_spread
+        self.command = make_command(desired_return, desired_horizon)
 
     def sample(self, observations: Observation) -> Command:
-        n = n_rows(observations)
-        returns, lengths, rs, hs = self._stats()
-        k = self.rng.integers(len(returns), size=n)
-        u = self.rng.random(n) * self.optimism
-        return make_command(returns[k] + u * rs, np.maximum(lengths[k] + u * hs, 1), n)
+        return make_command(*self.command, n_rows(observations))
 
     def best(self) -> Command:
-        returns, lengths, rs, hs = self._stats()
-        return make_command(returns.mean() + 0.5 * self.optimism * rs, max(1, lengths.mean() + 0.5 * self.optimism * hs))
+        return self.command
+
+
+class QuantileCommands(CommandSampler):
+    """
+    Return and length of one of the stored episodes whose return lies between two quantiles.
+
+    From 0 to 1, the agent practises everything it has ever done, good and bad, and stays obedient over the whole range.
+
+    :param low: lower quantile of returns, between 0 and 1
+    :param high: upper quantile of returns, between 0 and 1
+    :param verbose: verbosity level
+    :raises ValueError: if these are not ``0 <= low <= high <= 1``
+    """
+
+    def __init__(self, low: float = 0.9, high: float = 1.0, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"low={low}, high={high}: must be 0 <= low <= high <= 1")
+        self.low, self.high = low, high
+
+    def sample(self, observations: Observation) -> Command:
+        order = np.argsort(self.replay_buffer.returns, kind="stable")
+        positions = self.rng.uniform(self.low, self.high, n_rows(observations)) * (len(order) - 1)
+        episodes = order[np.rint(positions).astype(int)]
+        return make_command(self.replay_buffer.returns[episodes], self.replay_buffer.lengths[episodes], len(episodes))
+
+
+class CurriculumCommands(QuantileCommands):
+    """
+    Asks for median episodes at first and for ever better ones as training goes on, up to the best at its end.
+
+    :param start: quantile of returns to begin with, between 0 and 1
+    :param width: commands lie in a band of quantiles of this width
+    :param verbose: verbosity level
+    :raises ValueError: if ``start`` or ``width`` is out of range
+    """
+
+    def __init__(self, start: float = 0.5, width: float = 0.1, verbose: int = 0) -> None:
+        super().__init__(start, min(1.0, start + width), verbose)
+        self.start, self.width = start, width
+
+    def _on_rollout_start(self) -> None:
+        progress = 1 - self.model._current_progress_remaining
+        self.high = min(1.0, self.start + self.width + progress * (1 - self.start))
+        self.low = max(0.0, self.high - self.width)

@@ -6,13 +6,14 @@ SB3's evaluation loops and the Zoo's scripts never pass rewards to ``predict``. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -68,3 +69,36 @@ def tracked_rewards(n_envs: int) -> TrackedRewards | None:
     rewards = env.get_attr("rewards")
     last = np.array([episode[-1] if episode else 0.0 for episode in rewards], dtype=np.float64)
     return TrackedRewards(np.array([len(episode) for episode in rewards], dtype=np.int64), last)
+
+
+def walk_callbacks(callback: BaseCallback | None) -> Iterator[BaseCallback]:
+    """
+    A callback and all those inside of it.
+
+    :param callback: any callback, or None
+    """
+    if callback is None:
+        return
+    yield callback
+    for child in getattr(callback, "callbacks", [getattr(callback, "callback", None)]):
+        if isinstance(child, BaseCallback):
+            yield from walk_callbacks(child)
+
+
+def track_evaluations(callback: BaseCallback) -> None:
+    """
+    Let every ``EvalCallback`` inside of a callback, the Zoo's included, run in the scope of its environment.
+
+    :param callback: changed in place; doing so twice does no more
+    """
+    for found in walk_callbacks(callback):
+        if isinstance(found, EvalCallback):
+            found._on_step = _tracked_step(found)  # type: ignore[method-assign]
+
+
+def _tracked_step(callback: EvalCallback) -> Callable[[], bool]:
+    def on_step() -> bool:
+        with track(callback.eval_env):
+            return type(callback)._on_step(callback)  # the class's own method, never an earlier wrapper
+
+    return on_step

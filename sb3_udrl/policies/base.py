@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
@@ -18,6 +18,38 @@ from sb3_udrl.commands.command import Command, advance, make_command
 from sb3_udrl.evaluation.tracking import tracked_rewards
 
 PolicyState = tuple[NDArray[Any], ...]
+
+
+class FitOptions(NamedTuple):
+    """
+    How to learn from the buffer; each behavior function uses what applies to it.
+
+    :param gradient_steps: number of steps to take; with ``patience``, at most so many
+    :param batch_size: transitions per step
+    :param learning_rate: current value of the schedule
+    :param patience: epochs without improvement on held-out episodes after which to stop; None takes all the steps
+    :param validation_fraction: share of the episodes that is held out, with ``patience``
+    :param env: normalizes the stored raw observations, if given
+    """
+
+    gradient_steps: int
+    batch_size: int
+    learning_rate: float
+    patience: int | None = None
+    validation_fraction: float = 0.1
+    env: VecNormalize | None = None
+
+
+class FitReport(NamedTuple):
+    """
+    What came of a fit.
+
+    :param n_updates: number of updates that were made
+    :param metrics: figures to log, by name
+    """
+
+    n_updates: int
+    metrics: dict[str, float]
 
 
 class BehaviorPolicy(BasePolicy):
@@ -35,7 +67,11 @@ class BehaviorPolicy(BasePolicy):
 
     @abstractmethod
     def act(
-        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
+        self,
+        observation: PyTorchObs,
+        command: Command,
+        deterministic: bool = False,
+        temperature: th.Tensor | None = None,
     ) -> NDArray[Any]:
         """
         Choose actions.
@@ -48,23 +84,12 @@ class BehaviorPolicy(BasePolicy):
         """
 
     @abstractmethod
-    def fit(
-        self,
-        replay_buffer: EpisodicReplayBuffer,
-        gradient_steps: int,
-        batch_size: int,
-        learning_rate: float,
-        env: VecNormalize | None = None,
-    ) -> dict[str, float]:
+    def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:
         """
         Learn from the buffer in this behavior function's own way.
 
-        :param replay_buffer: episodes to learn from
-        :param gradient_steps: number of steps to take, for those who take steps
-        :param batch_size: number of transitions per step
-        :param learning_rate: current value of the schedule
-        :param env: normalizes the stored raw observations
-        :return: figures to log, by name
+        :param replay_buffer: episodes to learn from, at least one
+        :param options: how
         """
 
     def set_command(self, desired_return: float, desired_horizon: float) -> None:
@@ -136,10 +161,17 @@ class BehaviorPolicy(BasePolicy):
         reward: ArrayLike | None,
     ) -> tuple[Command, PolicyState]:
         """The command of this step, and the state (return, horizon, steps so far, Monitor's steps before the episode)."""
-        starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
+        starts = (
+            np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
+        )
         if state is None:
             starts = np.ones(n_envs, dtype=bool)
-            state = (np.zeros(n_envs), np.ones(n_envs), np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64))
+            state = (
+                np.zeros(n_envs),
+                np.ones(n_envs),
+                np.zeros(n_envs, dtype=np.int64),
+                np.zeros(n_envs, dtype=np.int64),
+            )
         previous, steps, offsets = Command(state[0], state[1]), state[2] + 1, state[3]
         if len(previous.desired_return) != n_envs or len(starts) != n_envs:
             raise ValueError(

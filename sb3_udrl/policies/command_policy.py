@@ -17,13 +17,12 @@ from torch import nn
 from sb3_udrl.buffers import CommandBatch
 from sb3_udrl.commands.command import Command
 from sb3_udrl.policies.action_heads import make_action_head
-from sb3_udrl.policies.base import BehaviorPolicy
 from sb3_udrl.policies.conditioning import ConditionedMlp
-from sb3_udrl.policies.gradient_fit import GradientFit
+from sb3_udrl.policies.gradient_fit import Examples, GradientFit
 from sb3_udrl.policies.standardize import Standardizer
 
 
-class CommandPolicy(GradientFit, BehaviorPolicy):
+class CommandPolicy(GradientFit):
     """
     Neural behavior function (arXiv 1912.02877, section 3.2).
 
@@ -126,11 +125,6 @@ class CommandPolicy(GradientFit, BehaviorPolicy):
         }
 
     def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
-        """
-        :param observation: a batch, ``(n, *observation_shape)``, or a dictionary of such
-        :param command: desired return and horizon in raw units, ``(n, 2)``
-        :return: parameters of the action distribution, ``(n, n_params)``
-        """
         features = self.feature_standardizer(self._features(observation))
         return self.action_head(self.trunk(features, self._command_input(command)))
 
@@ -145,7 +139,11 @@ class CommandPolicy(GradientFit, BehaviorPolicy):
         return standardized
 
     def act(
-        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
+        self,
+        observation: PyTorchObs,
+        command: Command,
+        deterministic: bool = False,
+        temperature: th.Tensor | None = None,
     ) -> NDArray[Any]:
         with th.no_grad():
             params = self(observation, self._command_tensor(*command))
@@ -163,10 +161,7 @@ class CommandPolicy(GradientFit, BehaviorPolicy):
         pairs = np.stack((desired_return, desired_horizon), axis=1).astype(np.float32)
         return th.as_tensor(pairs, device=self.device)  # (n, 2)
 
-    # What GradientFit needs
-
-    def to_tensors(self, batch: CommandBatch) -> tuple[PyTorchObs, th.Tensor, th.Tensor]:
-        """Observations, commands ``(n, 2)`` and actions of a batch, on the device of the network."""
+    def to_tensors(self, batch: CommandBatch) -> Examples:
         return (
             obs_as_tensor(batch.observations, self.device),
             self._command_tensor(batch.desired_return, batch.desired_horizon),
@@ -175,7 +170,6 @@ class CommandPolicy(GradientFit, BehaviorPolicy):
 
     @th.no_grad()
     def update_statistics(self, observations: PyTorchObs, commands: th.Tensor) -> None:
-        """Take data into account that is about to be learned from. Shapes as in :meth:`to_tensors`."""
         self.command_standardizer.update(commands)
         if isinstance(self.feature_standardizer, Standardizer):
             self.feature_standardizer.update(self._features(observations))

@@ -98,7 +98,12 @@ class ConditionedMlp(nn.Module):
     """
 
     def __init__(
-        self, features_dim: int, net_arch: list[int], activation_fn: type[nn.Module], conditioning: str, embedding_dim: int
+        self,
+        features_dim: int,
+        net_arch: list[int],
+        activation_fn: type[nn.Module],
+        conditioning: str,
+        embedding_dim: int,
     ) -> None:
         super().__init__()
         if conditioning not in CONDITIONINGS:
@@ -111,7 +116,8 @@ class ConditionedMlp(nn.Module):
         if net_arch:
             sizes = [features_dim, *net_arch]
             layers = [
-                (further if i else first)(sizes[i], sizes[i + 1], command_dim, activation_fn) for i in range(len(net_arch))
+                (further if i else first)(sizes[i], sizes[i + 1], command_dim, activation_fn)
+                for i in range(len(net_arch))
             ]
         else:
             layers = [first(features_dim, features_dim, command_dim, nn.Identity)]

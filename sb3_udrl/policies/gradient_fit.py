@@ -2,50 +2,73 @@
 
 from __future__ import annotations
 
+import copy
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch as th
+from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import update_learning_rate
-from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import CommandBatch, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.policies.action_heads import ActionHead
-from sb3_udrl.policies.base import BehaviorPolicy
+from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
 
-_CHUNK_BYTES = 16 * 2**20  # batches are drawn many at a time, as far as this goes
+_BATCHES_PER_DRAW = 64  # batches are cut from large draws, so that these share the cost of drawing
+Examples = tuple[Any, th.Tensor, th.Tensor]  # observations, commands (n, 2), actions
 
 
 class GradientFit(BehaviorPolicy):
-    """
-    A behavior function that is a network with an ``action_head`` and an ``optimizer``.
-
-    A subclass provides :meth:`to_tensors` and :meth:`update_statistics`.
-    """
+    """A behavior function that is a network with an ``action_head`` and an ``optimizer``."""
 
     action_head: ActionHead
 
-    def to_tensors(self, batch: CommandBatch) -> tuple[PyTorchObs, th.Tensor, th.Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
+        """
+        :param observation: a batch, ``(n, *observation_shape)``, or a dictionary of such
+        :param command: desired return and horizon in raw units, ``(n, 2)``
+        :return: parameters of the action distribution, ``(n, n_params)``
+        """
 
+    @abstractmethod
+    def to_tensors(self, batch: CommandBatch) -> Examples:
+        """
+        Observations, commands ``(n, 2)`` and actions of a batch, on the device of the network.
+
+        :param batch: a batch of the replay buffer
+        """
+
+    @abstractmethod
     def update_statistics(self, observations: PyTorchObs, commands: th.Tensor) -> None:
-        raise NotImplementedError
+        """
+        Take data into account that is about to be learned from.
 
-    def fit(
-        self,
-        replay_buffer: EpisodicReplayBuffer,
-        gradient_steps: int,
-        batch_size: int,
-        learning_rate: float,
-        env: VecNormalize | None = None,
-    ) -> dict[str, float]:
+        :param observations: as in :meth:`forward`
+        :param commands: as in :meth:`forward`
+        """
+
+    def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:
+        """
+        Take gradient steps on random batches, or go through all episodes until held-out ones get no better.
+
+        :param replay_buffer: episodes to learn from, at least one
+        :param options: how
+        """
         self.set_training_mode(True)
-        update_learning_rate(self.optimizer, learning_rate)
-        losses = [self._step(*batch) for batch in self._batches(replay_buffer, gradient_steps, batch_size, env)]
-        return {"loss": float(th.stack(losses).mean())} if losses else {}
+        update_learning_rate(self.optimizer, options.learning_rate)
+        if options.patience is not None:
+            return self._fit_to_convergence(replay_buffer, options, options.patience)
+        losses, batch = [], None
+        for batch in self._batches(replay_buffer, options):
+            losses.append(self._step(*batch))
+        if batch is None:
+            return FitReport(0, {})
+        return FitReport(len(losses), {"loss": float(th.stack(losses).mean()), **self._agreement(batch)})
 
     def _step(self, observations: PyTorchObs, commands: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """One gradient step on a batch; returns its loss."""
@@ -55,17 +78,62 @@ class GradientFit(BehaviorPolicy):
         self.optimizer.step()
         return loss.detach()
 
-    def _batches(
-        self, replay_buffer: EpisodicReplayBuffer, n_batches: int, batch_size: int, env: VecNormalize | None
-    ) -> Iterator[tuple[Any, th.Tensor, th.Tensor]]:
-        """Random batches, cut from large draws, so that the cost of a draw is shared."""
-        left = n_batches
+    def _batches(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> Iterator[Examples]:
+        """Random batches, as many as there are gradient steps."""
+        left, size = options.gradient_steps, options.batch_size
         while left > 0:
-            n_drawn = min(left, 64)
-            observations, commands, actions = self.to_tensors(replay_buffer.sample(n_drawn * batch_size, env))
-            if left == n_batches:
-                self.update_statistics(observations, commands)
-            for start in range(0, n_drawn * batch_size, batch_size):
-                rows = slice(start, start + batch_size)
-                yield map_observation(lambda tensor: tensor[rows], observations), commands[rows], actions[rows]
-            left -= n_drawn
+            n_batches = min(left, _BATCHES_PER_DRAW)
+            draw = self.to_tensors(replay_buffer.sample(n_batches * size, options.env))
+            if left == options.gradient_steps:
+                self.update_statistics(*draw[:2])
+            for start in range(0, n_batches * size, size):
+                yield _rows(draw, slice(start, start + size))
+            left -= n_batches
+
+    def _fit_to_convergence(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions, patience: int) -> FitReport:
+        """Epochs over all training episodes; the weights that did best on the held-out ones are kept."""
+        order = replay_buffer.rng.permutation(replay_buffer.n_episodes)
+        n_held_out = int(np.ceil(options.validation_fraction * len(order)))
+        # a single episode is both learned from and looked at
+        held_out, learned = order[:n_held_out], order[n_held_out:] if len(order) > n_held_out else order
+        examples = self.to_tensors(replay_buffer.transitions(learned, options.env))
+        validation = self.to_tensors(replay_buffer.transitions(held_out, options.env))
+        self.update_statistics(*examples[:2])
+        n_updates, waited = 0, 0
+        best_loss, best_weights, train_loss = float("inf"), self.state_dict(), th.zeros(())
+        while n_updates < options.gradient_steps and waited < patience:
+            shuffled = th.as_tensor(replay_buffer.rng.permutation(len(examples[1])), device=self.device)
+            for rows in shuffled.split(options.batch_size)[: options.gradient_steps - n_updates]:
+                train_loss = self._step(*_rows(examples, rows))
+                n_updates += 1
+            loss = self._validation_loss(validation, options.batch_size)
+            waited = 0 if loss < best_loss else waited + 1
+            if loss < best_loss:
+                best_loss, best_weights = loss, copy.deepcopy(self.state_dict())
+        self.load_state_dict(best_weights)
+        metrics = {"loss": float(train_loss), "validation_loss": best_loss, **self._agreement(validation)}
+        return FitReport(n_updates, metrics)
+
+    @th.no_grad()
+    def _validation_loss(self, examples: Examples, batch_size: int) -> float:
+        self.set_training_mode(False)
+        total = 0.0
+        for rows in th.arange(len(examples[1]), device=self.device).split(max(batch_size, 4096)):
+            observations, commands, actions = _rows(examples, rows)
+            total += float(self.action_head.loss(self(observations, commands), actions)) * len(rows)
+        self.set_training_mode(True)
+        return total / len(examples[1])
+
+    @th.no_grad()
+    def _agreement(self, examples: Examples) -> dict[str, float]:
+        """How often the most likely action is the one that was taken, or how far it is from that."""
+        observations, commands, actions = _rows(examples, slice(0, 4096))
+        predicted = self.action_head.mode(self(observations, commands)).float()
+        if self.action_head.discrete:
+            return {"accuracy": float((predicted == actions).float().mean())}
+        return {"mean_abs_error": float((predicted - actions).abs().mean())}
+
+
+def _rows(examples: Examples, rows: slice | th.Tensor | NDArray[Any]) -> Examples:
+    observations, commands, actions = examples
+    return map_observation(lambda tensor: tensor[rows], observations), commands[rows], actions[rows]

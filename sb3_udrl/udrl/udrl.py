@@ -1,41 +1,86 @@
-"""Upside-Down Reinforcement Learning (arXiv 1912.02877)."""
+"""Upside-Down Reinforcement Learning, https://arxiv.org/abs/1912.02877."""
 
 from __future__ import annotations
 
 import io
 import pathlib
-import sys
 import time
+from collections import deque
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.save_util import load_from_pkl, save_to_pkl
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.utils import obs_as_tensor, safe_mean
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
+from stable_baselines3.common.utils import obs_as_tensor, should_collect_more_steps
+from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_udrl.buffers import EpisodeRecorder, EpisodicReplayBuffer
-from sb3_udrl.commands.command import Command, advance, make_command
-from sb3_udrl.commands.samplers import CommandSampler, JointCommands
-from sb3_udrl.exploration import WARM_UPS, uniform_actions
-from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
+from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
+from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
+from sb3_udrl.policies import BehaviorPolicy, CommandPolicy, FitOptions
+from sb3_udrl.udrl.logs import dump_logs
+from sb3_udrl.udrl.persistence import load_running_state, parse_train_freq, save_running_state, written_at_once
+from sb3_udrl.udrl.running import RunningEpisodes
 
 SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
 
 
 class UDRL(BaseAlgorithm):
+    """
+    Upside-Down Reinforcement Learning (UDRL): a behavior function maps observation and command, "get this much return
+    in this many steps", to an action. It learns from its own episodes, each of which shows how to obey the command that
+    it happened to fulfill, and is then asked for more (arXiv 1912.02877, algorithms 1 and 2).
+
+    :param policy: the behavior function: ``"CommandPolicy"`` (or its aliases ``"MlpPolicy"``, ``"CnnPolicy"``,
+        ``"MultiInputPolicy"``), or a class
+    :param env: the environment to learn from, or its id; its episodes must end
+    :param learning_rate: learning rate, or a function of the remaining progress (from 1 to 0)
+    :param buffer_size: capacity of the replay buffer, in transitions
+    :param learning_starts: steps of warm-up behavior before the first training
+    :param batch_size: transitions per gradient step
+    :param train_freq: train every so many steps of the vectorized environment, or ``(n, "step")`` or ``(n, "episode")``
+    :param gradient_steps: gradient steps per training; with ``patience``, at most so many; -1 for as many as
+        transitions were collected
+    :param warm_up: behavior before the first training: ``"uniform"``, ``"sticky"``, ``"network"``, ``"mixed"``
+        (in turn over environments and episodes), or a function of observations ``(n_envs, *observation_shape)`` and
+        episode starts ``(n_envs,)`` that returns actions ``(n_envs, *action_shape)``
+    :param temperature: how freely actions are drawn while collecting: 1 as learned, towards 0 greedily; a list is
+        dealt out over the environments
+    :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
+    :param command_sampler: who decides what is asked for: ``"joint"``, ``"mean_plus_std"``, ``"fixed"``, ``"quantile"``,
+        ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)`` takes its place
+    :param command_sampler_kwargs: its arguments
+    :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs
+    :param validation_fraction: share of the episodes that is held out, with ``patience``
+    :param max_episode_steps: an episode that has not ended after so many steps is an error
+    :param replay_buffer_class: class of the replay buffer, ``EpisodicReplayBuffer`` by default
+    :param replay_buffer_kwargs: its further arguments, such as ``retention`` and ``sampling``
+    :param policy_kwargs: arguments of the policy
+    :param stats_window_size: episodes over which reported figures are averaged
+    :param tensorboard_log: folder for TensorBoard logs, none if None
+    :param verbose: 0 for no output, 1 for info, 2 for debug messages
+    :param seed: seed of all random generators
+    :param device: device of the network
+    :param _init_setup_model: whether to build the network when the instance is created
+    :raises ValueError: if an argument is out of its range
+    """
+
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "CommandPolicy": CommandPolicy,
         "MlpPolicy": CommandPolicy,
         "CnnPolicy": CommandPolicy,
         "MultiInputPolicy": CommandPolicy,
     }
-    gamma: ClassVar[float] = 1.0
+    gamma: ClassVar[float] = 1.0  # commands speak of undiscounted returns; callbacks of others read it
     policy: BehaviorPolicy
+    replay_buffer: EpisodicReplayBuffer
+    env: VecEnv
 
     def __init__(
         self,
@@ -47,11 +92,15 @@ class UDRL(BaseAlgorithm):
         batch_size: int = 256,
         train_freq: int | tuple[int, str] = 250,
         gradient_steps: int = 200,
-        warm_up: str = "uniform",
-        temperature: float = 1.0,
-        epsilon: float = 0.0,
-        command_sampler: Any = None,
+        warm_up: str | WarmUpFunction = "uniform",
+        temperature: float | list[float] = 1.0,
+        epsilon: float | list[float] = 0.0,
+        command_sampler: str | type[CommandSampler] = "joint",
+        command_sampler_kwargs: dict[str, Any] | None = None,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
         max_episode_steps: int = 100_000,
+        replay_buffer_class: type[EpisodicReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -62,101 +111,342 @@ class UDRL(BaseAlgorithm):
         _init_setup_model: bool = True,
     ) -> None:
         super().__init__(
-            policy, env, learning_rate, policy_kwargs, stats_window_size, tensorboard_log, verbose, device,
-            support_multi_env=True, seed=seed,
+            policy=policy,
+            env=env,
+            learning_rate=learning_rate,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
         self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
         self.warm_up, self.temperature, self.epsilon = warm_up, temperature, epsilon
-        self.command_sampler = command_sampler
+        self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
+        self.patience, self.validation_fraction = patience, validation_fraction
         self.max_episode_steps = max_episode_steps
+        self.replay_buffer_class = replay_buffer_class or EpisodicReplayBuffer
         self.replay_buffer_kwargs = replay_buffer_kwargs
-        self.replay_buffer = None
+        self.rng = np.random.default_rng(seed)
         self._n_updates = 0
+        self._command_is_fixed = False
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
+        self._check_arguments()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self.rng = np.random.default_rng(self.seed)
-        if self.replay_buffer is None:
-            self.replay_buffer = EpisodicReplayBuffer(
-                self.buffer_size, self.observation_space, self.action_space, seed=self.rng, **(self.replay_buffer_kwargs or {})
+        self._train_freq = parse_train_freq(self.train_freq)
+        if getattr(self, "replay_buffer", None) is None:
+            self.replay_buffer = self.replay_buffer_class(
+                self.buffer_size,
+                self.observation_space,
+                self.action_space,
+                seed=self.rng,
+                **(self.replay_buffer_kwargs or {}),
             )
-        self.policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs).to(self.device)
-        self._recorder = EpisodeRecorder(self.observation_space, self.action_space, self.n_envs, self.max_episode_steps)
-        self._command = make_command(0, 1, self.n_envs)
-        self._asked = self._command
-        self._warm = np.ones(self.n_envs, bool)
-        self._starts = np.ones(self.n_envs, bool)
-        self._warm_up = WARM_UPS[self.warm_up](self.action_space, self.n_envs, self.rng)
+        self.policy = self.policy_class(
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        ).to(self.device)
+        self._running = RunningEpisodes(self.observation_space, self.action_space, self.n_envs, self.max_episode_steps)
+        self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
+        self._temperature = th.as_tensor(
+            np.resize(self.temperature, (self.n_envs, 1)), dtype=th.float32, device=self.device
+        )
+        self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs)
+        make_command_sampler(self.command_sampler, self.command_sampler_kwargs)  # so that a mistake shows here
+        self._obedience: deque[tuple[float, float, float, float]] = deque(maxlen=self._stats_window_size)
 
-    def learn(self, total_timesteps, callback=None, log_interval=10, tb_log_name="UDRL", reset_num_timesteps=True, progress_bar=False):
-        total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+    def _check_arguments(self) -> None:
+        if not issubclass(self.policy_class, BehaviorPolicy):
+            raise ValueError(
+                f"policy={self.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
+                "If this is a saved model, load it with the algorithm that saved it"
+            )
+        at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
+        for name, minimum in at_least.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {minimum}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(
+                f"patience={self.patience}: must be at least 1, or None for a fixed number of gradient steps"
+            )
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction={self.validation_fraction}: must be between 0 and 1")
+        if np.size(self.temperature) == 0 or not np.all(np.asarray(self.temperature) >= 0):
+            raise ValueError(f"temperature={self.temperature}: must be at least 0")
+        epsilon = np.asarray(self.epsilon)
+        if np.size(epsilon) == 0 or not np.all((epsilon >= 0) & (epsilon <= 1)):
+            raise ValueError(f"epsilon={self.epsilon}: must be between 0 and 1")
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """
+        Seed all generators: python's, numpy's, torch's, the action space's, the environment's and the model's own.
+
+        :param seed: nothing is seeded if None
+        """
+        super().set_random_seed(seed)
+        if seed is not None:
+            self.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+    # Learning
+
+    def learn(
+        self: SelfUDRL,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 1,
+        tb_log_name: str = "UDRL",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfUDRL:
+        """
+        Collect episodes under commands and learn from them, in turn (arXiv 1912.02877, algorithm 1).
+
+        :param total_timesteps: number of environment steps, over all environments
+        :param callback: called at every step; a ``CommandSampler`` among them decides what is asked for
+        :param log_interval: dump the logs after so many rounds, never if None
+        :param tb_log_name: name of the run in TensorBoard
+        :param reset_num_timesteps: start to count from zero
+        :param progress_bar: show a progress bar
+        :return: the model
+        :raises ValueError: if a reward or observation is not finite, or an episode does not end
+        """
+        total_timesteps, callback = self._setup_learn(
+            int(total_timesteps), callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
         callback.on_training_start(locals(), globals())
-        self._temp = th.as_tensor(np.resize(self.temperature, self.n_envs), dtype=th.float32).unsqueeze(1)
-        sampler = self._sampler = self.command_sampler or JointCommands()
-        sampler.init_callback(self)
-        self._last_original_obs = self._last_obs
         iteration = 0
         while self.num_timesteps < total_timesteps:
-            if not self.collect_rollouts(callback):
+            collected_from = self.num_timesteps
+            if not self.collect_rollouts(self.env, callback, self._train_freq, total_timesteps):
                 break
+            iteration += 1
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-            if self.num_timesteps >= self.learning_starts and self.replay_buffer.n_episodes:
-                self.train()
+            if self.num_timesteps >= self.learning_starts and self.replay_buffer.n_episodes > 0:
+                n_collected = self.num_timesteps - collected_from
+                self.train(n_collected if self.gradient_steps < 0 else self.gradient_steps, self.batch_size)
+            if log_interval is not None and iteration % log_interval == 0:
+                self.dump_logs(iteration)
         callback.on_training_end()
         return self
 
-    def collect_rollouts(self, callback):
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, total_timesteps: int
+    ) -> bool:
+        """
+        Act under commands, or as the warm-up does, and store the episodes that end (arXiv 1912.02877, algorithm 2).
+
+        :param env: the training environment
+        :param callback: called at every step
+        :param train_freq: how much to collect
+        :param total_timesteps: stop at this step at the latest
+        :return: False if the callback wants training to stop
+        """
         callback.on_rollout_start()
         self.policy.set_training_mode(False)
-        env = self.env
-        for _ in range(self.train_freq):
-            actions = self._act()
-            new_obs, rewards, dones, infos = env.step(np.clip(actions, self.action_space.low, self.action_space.high) if isinstance(self.action_space, spaces.Box) else actions)
+        n_steps, n_episodes = 0, 0
+        while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
+            actions = self._exploring_actions()
+            new_obs, rewards, dones, infos = env.step(actions)
             self.num_timesteps += env.num_envs
+            n_steps += 1
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
             self._update_info_buffer(infos, dones)
-            self._recorder.record(self._last_obs, actions, rewards)
-            self._last_obs = new_obs
-            self._command = advance(self._command, rewards)
-            self._starts = dones
+            self._running.record(self._raw_obs(), actions, self._raw_rewards(rewards), dones)
+            self._store_last_obs(new_obs)
             if dones.any():
-                for i in np.flatnonzero(dones):
-                    ep = self._recorder.finish(i)
-                    self.replay_buffer.add(ep)
-                    if not self._warm[i]:
-                        self._sampler.on_episode_end(Command(self._asked[0][i:i+1], self._asked[1][i:i+1]), float(ep.rewards.sum()), len(ep))
-                if self.num_timesteps >= self.learning_starts and self._n_updates:
-                    fresh = self._command.where(dones, Command(*(np.zeros(self.n_envs),) * 2))
-                    idx = np.flatnonzero(dones)
-                    c = self._sampler.sample(self._last_obs[idx])
-                    for f, v in zip(fresh, c):
-                        f[idx] = v
-                    self._command = fresh
-                    self._asked = self._asked.where(dones, fresh)
-                    self._warm = self._warm & ~dones
+                n_episodes += int(dones.sum())
+                self._finish_episodes(dones)
         callback.on_rollout_end()
         return True
 
-    def _act(self):
-        if self._warm.all():
-            return self._warm_up(self._last_obs, self._starts)
-        actions = self.policy.act(obs_as_tensor(self._last_obs, self.device), self._command, temperature=self._temp)
-        rep = self._warm | (self.rng.random(self.n_envs) < self.epsilon) if self.epsilon else self._warm
-        if rep.any():
-            w = self._warm_up(self._last_obs, self._starts) if self._warm.any() else uniform_actions(self.action_space, self.n_envs, self.rng)
-            actions = np.where(rep.reshape(-1, *(1,) * (actions.ndim - 1)), w, actions)
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """
+        Let the behavior function learn from the buffer, in its own way.
+
+        :param gradient_steps: number of steps, for those who take steps
+        :param batch_size: transitions per step
+        """
+        started = time.perf_counter()
+        learning_rate = self.lr_schedule(self._current_progress_remaining)
+        options = FitOptions(
+            gradient_steps, batch_size, learning_rate, self.patience, self.validation_fraction, self._vec_normalize_env
+        )
+        report = self.policy.fit(self.replay_buffer, options)
+        self._n_updates += report.n_updates
+        if not self._command_is_fixed:
+            best = self._command_sampler.best()
+            self.policy.set_command(best.desired_return[0], best.desired_horizon[0])
+        for name, value in report.metrics.items():
+            self.logger.record(f"train/{name}", value)
+        self.logger.record("train/learning_rate", learning_rate)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/fit_time", time.perf_counter() - started)
+
+    def dump_logs(self, iterations: int = 0) -> None:
+        """
+        Write all figures to the logger.
+
+        :param iterations: rounds of collecting and learning so far
+        """
+        dump_logs(self, iterations)
+
+    # One step of collecting
+
+    def _exploring_actions(self) -> NDArray[Any]:
+        """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
+        running = self._running
+        if running.warm_up.all():
+            return self._warm_up(self._last_obs, running.starts)  # type: ignore[arg-type]
+        observation = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+        actions = self.policy.act(observation, running.command, temperature=self._temperature)
+        if running.warm_up.any():
+            actions[running.warm_up] = self._warm_up(self._last_obs, running.starts)[running.warm_up]  # type: ignore[arg-type]
+        if self._epsilon.any():
+            random = self.rng.random(self.n_envs) < self._epsilon
+            actions[random] = uniform_actions(self.action_space, self.n_envs, self.rng)[random]
+        if isinstance(self.action_space, spaces.Box):
+            return np.clip(actions, self.action_space.low, self.action_space.high)
         return actions
 
-    def train(self):
-        m = self.policy.fit(self.replay_buffer, self.gradient_steps, self.batch_size, self.lr_schedule(self._current_progress_remaining))
-        self._n_updates += self.gradient_steps
-        self.last_metrics = m
-        c = self._sampler.best()
-        self.policy.set_command(float(c[0][0]), float(c[1][0]))
+    def _raw_obs(self) -> Any:
+        """The observations before this step, as they were before ``VecNormalize``."""
+        return self._last_obs if self._vec_normalize_env is None else self._last_original_obs
+
+    def _raw_rewards(self, rewards: NDArray[Any]) -> NDArray[Any]:
+        return rewards if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
+
+    def _store_last_obs(self, new_obs: Any) -> None:
+        self._last_obs = new_obs
+        if self._vec_normalize_env is not None:
+            self._last_original_obs = self._vec_normalize_env.get_original_obs()
+
+    def _finish_episodes(self, dones: NDArray[np.bool_]) -> None:
+        """Store the episodes that ended, and begin the next ones in the same environments."""
+        for env in np.flatnonzero(dones):
+            episode = self._running.recorder.finish(env)
+            self.replay_buffer.add(episode)
+            if not self._running.warm_up[env]:
+                asked = (self._running.asked.desired_return[env], self._running.asked.desired_horizon[env])
+                self._obedience.append((*asked, float(episode.rewards.sum()), len(episode)))
+        self._begin_episodes(dones)
+
+    def _begin_episodes(self, starts: NDArray[np.bool_]) -> None:
+        """Decide how the episodes that start now are played: as warm-up, or under which command."""
+        n_starts = int(starts.sum())
+        if self.num_timesteps < self.learning_starts or self._n_updates == 0:
+            self._running.begin(starts, None)
+        elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
+            self._running.begin(starts, make_command(*self.policy.eval_command.tolist(), n_starts))
+        else:
+            first = self._raw_obs()
+            first = {key: value[starts] for key, value in first.items()} if isinstance(first, dict) else first[starts]
+            self._running.begin(starts, self._command_sampler.sample(first))
+
+    # SB3's hooks
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "UDRL",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        resets = reset_num_timesteps or self._last_obs is None
+        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        if resets:  # the environments start anew, so the episodes that ran are cut off and dropped
+            self._running.recorder.discard()
+            self._begin_episodes(np.ones(self.n_envs, dtype=bool))
+        return result
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        """Install the default command sampler unless one is given, and let evaluation callbacks see exact rewards."""
+        if not isinstance(callback, BaseCallback):
+            callback = CallbackList(callback) if isinstance(callback, list) else ConvertCallback(callback)
+        samplers = [found for found in walk_callbacks(callback) if isinstance(found, CommandSampler)]
+        if len(samplers) > 1:
+            raise ValueError(
+                f"callback holds {len(samplers)} command samplers: each episode gets one command, so pass one"
+            )
+        if not samplers:
+            samplers = [make_command_sampler(self.command_sampler, self.command_sampler_kwargs)]
+            callback = CallbackList([samplers[0], callback])
+        self._command_sampler = samplers[0]
+        track_evaluations(callback)
+        return super()._init_callback(callback, progress_bar)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "rng", "_running", "_warm_up", "_temperature", "_command_sampler"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", *(["policy.optimizer"] if self.policy.optimizer is not None else [])], []
+
+    # Using the model
+
+    def set_command(self, desired_return: float | None, desired_horizon: float | None = None) -> None:
+        """
+        Set the command that ``predict`` starts episodes with, for good; before, it is the best that the buffer supports.
+
+        :param desired_return: in raw reward units; None leaves the choice to the model again, from its next training on
+        :param desired_horizon: in steps, at least one
+        :raises ValueError: if only one of the two is given, a value is not finite, or the horizon is below one
+        """
+        if (desired_return is None) != (desired_horizon is None):
+            raise ValueError(
+                f"desired_return={desired_return}, desired_horizon={desired_horizon}: give both, or neither"
+            )
+        if desired_return is not None and desired_horizon is not None:
+            self.policy.set_command(desired_return, desired_horizon)
+        self._command_is_fixed = desired_return is not None
+
+    def predict(  # type: ignore[override]
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        *,
+        command: Any = None,
+        reward: Any = None,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
+        """Choose actions; see :meth:`BehaviorPolicy.predict <sb3_udrl.policies.BehaviorPolicy.predict>`."""
+        return self.policy.predict(observation, state, episode_start, deterministic, command=command, reward=reward)
+
+    def save(self, path: str | pathlib.Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
+        """
+        Save the model to a zip file, which appears only when it is complete.
+
+        :param path: file, or path with or without ``.zip``
+        :param exclude: names of parameters to leave out, besides the default ones
+        :param include: names of parameters to save although they are left out by default
+        """
+        with written_at_once(path, ".zip") as target:
+            super().save(target, exclude, include)
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """
+        Save the replay buffer and the state of the random generators, so that training goes on as if never stopped.
+
+        :param path: file, or path with or without ``.pkl``
+        """
+        with written_at_once(path, ".pkl") as target:
+            save_running_state(self, target)
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Load what :meth:`save_replay_buffer` saved.
+
+        :param path: file or path
+        :param truncate_last_traj: has no effect, stored episodes are always whole; SB3's callers pass it
+        :raises ValueError: if the file holds something else, or episodes of other spaces; the model is left as it was
+        """
+        load_running_state(self, path)

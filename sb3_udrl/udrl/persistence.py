@@ -1,0 +1,97 @@
+"""Files that are complete or not there, and what training needs to go on as if never stopped."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch as th
+from stable_baselines3.common.save_util import load_from_pkl, save_to_pkl
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+
+if TYPE_CHECKING:
+    from sb3_udrl.udrl.udrl import UDRL
+
+
+@contextmanager
+def written_at_once(path: str | pathlib.Path | io.BufferedIOBase, suffix: str) -> Iterator[Any]:
+    """
+    A target to write to that takes the place of ``path`` only when all has been written.
+
+    :param path: path, or an open file, which is passed through
+    :param suffix: appended to a path that has none
+    """
+    if not isinstance(path, str | pathlib.Path):
+        yield path
+        return
+    final = pathlib.Path(path)
+    final = final if final.suffix else final.with_suffix(suffix)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f"{final.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_running_state(model: UDRL, target: Any) -> None:
+    """
+    Save the replay buffer with the random generators of a model.
+
+    :param model: the model
+    :param target: path or file
+    """
+    state = {"replay_buffer": model.replay_buffer, "rng": model.rng, "torch_rng_state": th.get_rng_state()}
+    save_to_pkl(target, state, model.verbose)
+
+
+def load_running_state(model: UDRL, source: Any) -> None:
+    """
+    Load what :func:`save_running_state` saved. As with SB3's replay buffers, the file is a pickle: trust its origin.
+
+    :param model: takes the buffer and the state of the generators over
+    :param source: path or file
+    :raises ValueError: if it holds something else, or episodes of other spaces
+    """
+    try:
+        state = load_from_pkl(source, model.verbose)
+        buffer = state["replay_buffer"]
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{source} is not a replay buffer that UDRL saved: {error!r}") from error
+    if not isinstance(buffer, EpisodicReplayBuffer):
+        raise ValueError(f"{source} holds a {type(buffer).__name__}, not an EpisodicReplayBuffer")
+    if (buffer.observation_space, buffer.action_space) != (model.observation_space, model.action_space):
+        raise ValueError(
+            f"{source} holds episodes of {buffer.observation_space} and {buffer.action_space}, "
+            f"the model acts in {model.observation_space} and {model.action_space}"
+        )
+    model.replay_buffer = buffer
+    model.rng.bit_generator.state = state["rng"].bit_generator.state
+    buffer.rng = model.rng
+    th.set_rng_state(state["torch_rng_state"])
+
+
+def parse_train_freq(train_freq: int | tuple[int, str] | TrainFreq) -> TrainFreq:
+    """
+    The ``train_freq`` of a constructor in SB3's own form.
+
+    :param train_freq: a number of steps, or a pair of a number and ``"step"`` or ``"episode"``
+    :raises ValueError: if it is neither, or not positive
+    """
+    try:
+        value, unit = (train_freq, "step") if isinstance(train_freq, int) else train_freq
+        parsed = TrainFreq(int(value), TrainFrequencyUnit(unit))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'train_freq={train_freq!r}: give a number, (n, "step") or (n, "episode")') from error
+    if parsed.frequency < 1:
+        raise ValueError(f"train_freq={train_freq!r}: must be at least 1")
+    return parsed

@@ -1,0 +1,60 @@
+"""The episodes that are being played: their steps so far and what was asked of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from sb3_udrl.buffers import EpisodeRecorder
+from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.commands.command import Command, advance, make_command
+
+
+class RunningEpisodes:
+    """
+    One running episode per environment.
+
+    :param observation_space: space of one environment
+    :param action_space: space of one environment
+    :param n_envs: number of environments
+    :param max_episode_steps: longest episode that is believed to end
+    """
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], n_envs: int, max_episode_steps: int
+    ) -> None:
+        self.recorder = EpisodeRecorder(observation_space, action_space, n_envs, max_episode_steps)
+        self.command = make_command(0, 1, n_envs)  # what is still to be fulfilled
+        self.asked = self.command  # what was asked for at the start
+        self.warm_up = np.ones(n_envs, dtype=bool)  # played without a command
+        self.starts = np.ones(n_envs, dtype=bool)  # at their first step
+
+    def begin(self, starts: NDArray[np.bool_], command: Command | None) -> None:
+        """
+        Start the next episodes in some environments.
+
+        :param starts: which ones, ``(n_envs,)``
+        :param command: a row for each of them; None for warm-up episodes
+        """
+        self.starts = starts
+        self.warm_up = np.where(starts, command is None, self.warm_up)
+        if command is not None:
+            for running, fresh in zip(self.command, command, strict=True):
+                running[starts] = fresh
+            self.asked = self.asked.where(starts, self.command)
+
+    def record(self, observations: Observation, actions: Array, rewards: Array, dones: NDArray[np.bool_]) -> None:
+        """
+        Add a step to every episode and advance its command.
+
+        :param observations: raw observations before the step, ``(n_envs, *observation_shape)``
+        :param actions: ``(n_envs, *action_shape)``
+        :param rewards: raw rewards, ``(n_envs,)``
+        :param dones: episodes that this step ends, ``(n_envs,)``
+        """
+        self.recorder.record(observations, actions, rewards)
+        self.command = advance(self.command, rewards)
+        self.starts = dones
