@@ -1,0 +1,63 @@
+"""Pictures of what other functions returned (extra ``plots``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sb3_udrl.evaluation.following import CommandFollowing
+
+
+def _new_axes(title: str, x_label: str, y_label: str) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install sb3-udrl[plots]") from error
+    axes = Figure(figsize=(6, 4), layout="constrained").add_subplot()  # a figure of its own: no display, no global state
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def plot_command_following(following: CommandFollowing, path: str | Path, title: str = "Command following") -> None:
+    """
+    Achieved against desired return: one dot per episode, a line through the means, and the diagonal of perfect obedience.
+
+    :param following: result of ``command_following``
+    :param path: picture to write; its suffix decides the format
+    :param title: title of the picture
+    :raises ImportError: if matplotlib is missing
+    """
+    axes = _new_axes(title, "desired return", "achieved return")
+    desired = following.desired_return
+    order = np.argsort(desired)
+    limits = [desired.min(), desired.max()]
+    axes.plot(limits, limits, "--", color="gray", label="perfect obedience")
+    spread = np.repeat(desired, following.achieved_return.shape[1])
+    axes.plot(spread, following.achieved_return.ravel(), ".", color="tab:blue", alpha=0.3)
+    label = f"mean (error {following.mean_abs_error:.1f}, rank correlation {following.rank_correlation:.2f})"
+    axes.plot(desired[order], following.achieved_return.mean(1)[order], "o-", color="tab:blue", label=label)
+    axes.legend(frameon=False)
+    axes.figure.savefig(path, dpi=150)
+
+
+def plot_learning_curve(timesteps: NDArray[Any], returns: NDArray[Any], path: str | Path, title: str = "Learning curve") -> None:
+    """
+    Returns of evaluation episodes over training: their mean, and the range from the worst to the best.
+
+    :param timesteps: environment steps at each evaluation, ``(n,)``
+    :param returns: returns of each evaluation's episodes, ``(n, n_episodes)``
+    :param path: picture to write; its suffix decides the format
+    :param title: title of the picture
+    :raises ImportError: if matplotlib is missing
+    """
+    axes = _new_axes(title, "environment steps", "evaluation return")
+    axes.fill_between(timesteps, returns.min(1), returns.max(1), color="tab:blue", alpha=0.2, linewidth=0, label="range")
+    axes.plot(timesteps, returns.mean(1), "o-", color="tab:blue", label="mean")
+    axes.legend(frameon=False)
+    axes.figure.savefig(path, dpi=150)

@@ -1,0 +1,66 @@
+"""``python -m sb3_udrl.evaluation.report MODEL --env ENV``: evaluate a saved model and draw what it does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.env_util import make_vec_env
+
+from sb3_udrl.evaluation.evaluate import evaluate_policy
+from sb3_udrl.evaluation.following import command_following
+from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve
+from sb3_udrl.udrl import UDRL
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """
+    Print returns of greedy and sampled actions, and write ``command_following.png`` and, if the Zoo's evaluations lie
+    beside the model, ``learning_curve.png``.
+
+    :param arguments: command line, by default that of the process
+    """
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.evaluation.report", description=main.__doc__)
+    parser.add_argument("model", type=Path, help="saved model (.zip)")
+    parser.add_argument("--env", required=True, help="environment id")
+    parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
+    parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the environment")
+    parser.add_argument("--returns", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of desired returns")
+    parser.add_argument("--horizons", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of desired horizons")
+    args = parser.parse_args(arguments)
+    output = args.output or args.model.parent
+    output.mkdir(parents=True, exist_ok=True)
+
+    model = UDRL.load(args.model, device="cpu")
+    env = make_vec_env(args.env, n_envs=8, seed=args.seed, env_kwargs={"render_mode": None})
+    asked = model.policy.eval_command.tolist()
+    print(f"{args.model} on {args.env}, asked for a return of {asked[0]:.1f} in {asked[1]:.0f} steps:")
+    for name, deterministic in (("greedy", True), ("sampled", False)):
+        returns, lengths = evaluate_policy(
+            model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True
+        )
+        print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
+
+    low, high = args.returns or (0.1 * asked[0], asked[0])
+    shortest, longest = args.horizons or (0.1 * asked[1], asked[1])
+    following = command_following(
+        model, env, np.linspace(low, high, 9), np.maximum(1, np.linspace(shortest, longest, 9)), args.episodes
+    )
+    print(
+        f"  commands from {low:.0f} to {high:.0f}: mean error {following.mean_abs_error:.1f}, "
+        f"R^2 {following.r_squared:.2f}, rank correlation {following.rank_correlation:.2f}"
+    )
+    plot_command_following(following, output / "command_following.png", f"UDRL on {args.env}: command following")
+    evaluations = args.model.parent / "evaluations.npz"
+    if evaluations.exists():
+        with np.load(evaluations) as logged:
+            plot_learning_curve(
+                logged["timesteps"], logged["results"], output / "learning_curve.png", f"UDRL on {args.env}: learning"
+            )
+    print(f"  pictures are in {output}")
+
+
+if __name__ == "__main__":
+    main()
