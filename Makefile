@@ -1,0 +1,65 @@
+# On a machine with Python 3.10 or newer and make, nothing else:
+#
+#   make train   train CartPole-v1 through the RL Zoo, print the evaluation, draw what was learned into results/
+#   make test    style, types, documentation and all tests
+#
+# Both make their own virtual environment in .venv the first time. Smaller targets: lint format type docs pytest clean.
+
+PYTHON ?= python3
+ENV_ID ?= CartPole-v1
+RESULTS ?= results
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+INSTALL := $(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := sb3_udrl/zoo/hook/_sb3_udrl_autoload.py pyproject.toml constraints.txt
+
+# Networks this small are slower with more threads
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: train test lint format type docs pytest clean
+
+train: $(VENV)/.train
+	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 --eval-freq 5000 --eval-episodes 10 --progress -f $(RESULTS)
+	$(RUN) sb3_udrl.evaluation.report "$$(ls -td $(RESULTS)/udrl/$(ENV_ID)_*/ | head -n 1)$(ENV_ID).zip" \
+		--env $(ENV_ID) --output $(RESULTS)/$(ENV_ID)
+
+test: lint type docs pytest
+
+lint: $(VENV)/.test
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+format: $(VENV)/.test
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+type: $(VENV)/.test
+	$(RUN) mypy
+
+docs: $(VENV)/.test
+	$(RUN) sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# After the quick checks also under make -j, so that its summary comes last
+pytest: $(VENV)/.test lint type docs
+	$(RUN) pytest --cov --cov-fail-under=95
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# CPU torch first, alone: what else is installed then finds it, and does not pull in gigabytes for GPUs.
+# Where the index cannot be reached, pip goes on with the ones that it knows.
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("needs Python 3.10 or newer: make PYTHON=/path/to/it" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --no-deps --timeout 15 --retries 2 --extra-index-url $(TORCH_INDEX) torch
+	touch $@
+
+$(VENV)/.train: $(VENV)/.torch $(SOURCES)
+	$(INSTALL) --editable ".[plots]"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.torch $(SOURCES)
+	$(INSTALL) --editable ".[all]"
+	touch $@ $(VENV)/.train

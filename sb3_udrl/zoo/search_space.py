@@ -1,0 +1,68 @@
+"""
+What Optuna may change: the search space of ``python -m rl_zoo3.train --algo udrl -optimize``.
+
+The Zoo keeps only the suggested values of a trial, and asks for a converter when that trial is trained again
+(``--trial-id``). So the sampler is the converter, applied to what it suggested, and the two cannot drift apart.
+"""
+
+from typing import Any
+
+import optuna
+
+Params = dict[str, Any]
+
+
+def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params) -> Params:
+    """
+    Suggest hyperparameters. The ranges hold the defaults and what was tuned by hand, with room on both sides.
+
+    :param trial: the trial of the study
+    :param n_actions: number of action dimensions of a ``Box`` space, 0 for other spaces
+    :param n_envs: number of environments, unused, as ``additional_args``: the Zoo passes both to every sampler
+    :param additional_args: what the Zoo knows about a HER buffer
+    :return: arguments of :class:`~sb3_udrl.UDRL`
+    """
+    suggested: Params = {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 6, 10),
+        "buffer_size": trial.suggest_categorical("buffer_size", [20_000, 50_000, 100_000, 200_000]),
+        "train_freq": trial.suggest_categorical("train_freq", [32, 64, 125, 250, 500]),
+        "updates_per_step": trial.suggest_categorical("updates_per_step", [0.25, 0.5, 1.0, 2.0]),
+        "sampling": trial.suggest_categorical("sampling", ["transitions", "episodes", "return", "rank"]),
+        "sampling_temperature": trial.suggest_float("sampling_temperature", 0.1, 3.0, log=True),
+        "warm_up": trial.suggest_categorical("warm_up", ["uniform", "sticky", "network", "mixed"]),
+        "temperature": trial.suggest_float("temperature", 0.5, 1.5),
+        "n_elites": trial.suggest_categorical("n_elites", [10, 20, 50, 100]),
+        "optimism": trial.suggest_float("optimism", 0.1, 10.0, log=True),
+        "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
+        "net_depth": trial.suggest_int("net_depth", 1, 3),
+    }
+    if n_actions > 0:
+        suggested["box_head"] = trial.suggest_categorical("box_head", ["gaussian", "squashed", "beta", "discretized"])
+    hyperparams = convert_udrl_params(suggested)
+    for name in ("batch_size", "gradient_steps", "policy_kwargs"):  # shown by Optuna instead of their logarithms
+        trial.set_user_attr(name, hyperparams[name])
+    return hyperparams
+
+
+def convert_udrl_params(sampled_params: Params) -> Params:
+    """
+    Turn suggested values into arguments of :class:`~sb3_udrl.UDRL`.
+
+    :param sampled_params: ``trial.params`` of a trial of :func:`sample_udrl_params`
+    :return: arguments of :class:`~sb3_udrl.UDRL`
+    """
+    params = dict(sampled_params)
+    policy_kwargs: Params = {"net_arch": [2 ** params.pop("net_width_pow")] * params.pop("net_depth")}
+    if "box_head" in params:
+        policy_kwargs["box_head"] = params.pop("box_head")
+    return {
+        "batch_size": 2 ** params.pop("batch_size_pow"),
+        # Per step of the vectorized environment, so that training as often is not also training more
+        "gradient_steps": max(1, round(params["train_freq"] * params.pop("updates_per_step"))),
+        "replay_buffer_kwargs": {name: params.pop(name) for name in ("sampling", "sampling_temperature")},
+        "command_sampler": "joint",
+        "command_sampler_kwargs": {name: params.pop(name) for name in ("n_elites", "optimism")},
+        "policy_kwargs": policy_kwargs,
+        **params,
+    }
