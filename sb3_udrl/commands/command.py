@@ -51,10 +51,10 @@ def make_command(desired_return: ArrayLike, desired_horizon: ArrayLike, n_envs: 
                 f"{name} has shape {row.shape}: give one number, or one per environment, shape ({n_envs},)"
             )
         if not np.isfinite(row).all():
-            raise ValueError(f"{name} is {value}: a command must be finite")
+            raise ValueError(f"{name} is {value!r}: a command must be finite")
         rows.append(np.broadcast_to(row, (n_envs,)).copy())
     if (rows[1] < 1).any():
-        raise ValueError(f"desired_horizon is {desired_horizon}: at least one step must be left")
+        raise ValueError(f"desired_horizon is {desired_horizon!r}: at least one step must be left")
     return Command(*rows)
 
 

@@ -4,6 +4,6 @@ import gymnasium as gym
 
 from sb3_udrl.envs.catch import CatchEnv
 
-gym.register("Catch-v0", entry_point=CatchEnv)
+gym.register("Catch-v0", entry_point="sb3_udrl.envs.catch:CatchEnv")
 
 __all__ = ["CatchEnv"]

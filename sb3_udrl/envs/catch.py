@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 _CELL = 4  # pixels per cell
 
 
-class CatchEnv(gym.Env[NDArray[np.uint8], int]):
+class CatchEnv(gym.Env[NDArray[np.uint8], np.int64]):
     """
     Catch a falling ball: +1 if the paddle is below it when it lands, -1 if not, nothing before.
 
@@ -48,7 +48,7 @@ class CatchEnv(gym.Env[NDArray[np.uint8], int]):
         self.paddle = self.size // 2
         return self._picture(), {}
 
-    def step(self, action: int) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """
         Move the paddle and let the ball fall by a cell.
 
@@ -60,7 +60,7 @@ class CatchEnv(gym.Env[NDArray[np.uint8], int]):
         reward = (1.0 if self.paddle == self.ball_column else -1.0) if landed else 0.0
         return self._picture(), reward, landed, False, {}
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         """The observation in colors, ``(4 * size, 4 * size, 3)``."""
         return np.repeat(self._picture(), 3, axis=2)
 

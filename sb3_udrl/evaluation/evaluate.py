@@ -46,7 +46,9 @@ class RawRewards(VecEnvWrapper):
 class _Commanded:
     """What SB3's loop sees of a model: a ``predict`` that knows the command and the rewards."""
 
-    def __init__(self, model: UDRL | BehaviorPolicy, env: RawRewards, command: tuple[ArrayLike, ArrayLike] | None) -> None:
+    def __init__(
+        self, model: UDRL | BehaviorPolicy, env: RawRewards, command: tuple[ArrayLike, ArrayLike] | None
+    ) -> None:
         self.model, self.env, self.command = model, env, command
 
     def predict(
@@ -88,7 +90,7 @@ def evaluate_policy(
     """
     tracked = RawRewards(env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env]))
     return evaluation.evaluate_policy(
-        _Commanded(model, tracked, command),  # type: ignore[arg-type]
+        _Commanded(model, tracked, command),
         tracked,
         n_eval_episodes,
         deterministic,
@@ -109,8 +111,13 @@ def mask_command(model: UDRL | BehaviorPolicy) -> Iterator[None]:
     ``policy_kwargs=dict(conditioning="masked")``.
 
     :param model: a model with a ``CommandPolicy``, or that policy
+    :raises ValueError: if the policy is of another kind
     """
+    from sb3_udrl.policies import CommandPolicy  # policies import this package
+
     policy = getattr(model, "policy", model)
+    if not isinstance(policy, CommandPolicy):
+        raise ValueError(f"model has a {type(policy).__name__}: only a CommandPolicy can be masked")
     hook = policy.trunk.register_forward_pre_hook(lambda _, inputs: (inputs[0], th.zeros_like(inputs[1])))
     try:
         yield

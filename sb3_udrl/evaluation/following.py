@@ -57,7 +57,7 @@ class CommandFollowing(NamedTuple):
         ranks = [average_ranks(self.desired_return), average_ranks(self.achieved_return.mean(1))]
         if min(rank.std() for rank in ranks) == 0:
             return float("nan")
-        return float(np.corrcoef(*ranks)[0, 1])
+        return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def average_ranks(values: FloatArray) -> FloatArray:
@@ -87,7 +87,9 @@ def run_commands(
     :param deterministic: the most likely actions instead of draws
     :return: achieved returns and lengths, each ``(n,)``
     """
-    commands = np.stack(np.broadcast_arrays(np.atleast_1d(desired_return), desired_horizon)).astype(np.float64)  # (2, n)
+    commands = np.stack(np.broadcast_arrays(np.atleast_1d(desired_return), desired_horizon)).astype(
+        np.float64
+    )  # (2, n)
     n_commands = commands.shape[1]
     achieved: FloatArray = np.zeros((2, n_commands))
     # Each environment plays one command after the other; those without one play the last again, uncounted
@@ -149,7 +151,7 @@ def stored_commands(model: UDRL, n_commands: int = 9) -> tuple[FloatArray, Float
     """
     buffer = model.replay_buffer
     buffer.best(1)  # complains about an empty buffer
-    grid = np.linspace(*np.quantile(buffer.returns, (0.05, 1.0)), n_commands)
+    grid = np.linspace(np.quantile(buffer.returns, 0.05), buffer.returns.max(), n_commands)
     nearest = np.abs(buffer.returns[None, :] - grid[:, None]).argmin(1)
     return grid, buffer.lengths[nearest].astype(np.float64)
 
@@ -185,8 +187,8 @@ class CommandFollowingCallback(EventCallback):
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq != 0 or (self.commands is None and self.model.replay_buffer.n_episodes == 0):
             return True
-        commands = self.commands or stored_commands(self.model)
-        result = command_following(self.model, self.eval_env, *commands, self.n_episodes, self.deterministic)
+        returns, horizons = self.commands or stored_commands(self.model)
+        result = command_following(self.model, self.eval_env, returns, horizons, self.n_episodes, self.deterministic)
         self.last_result = result
         self.logger.record("command_following/mean_abs_error", result.mean_abs_error)
         self.logger.record("command_following/horizon_mean_abs_error", result.horizon_mean_abs_error)

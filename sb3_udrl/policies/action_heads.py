@@ -95,6 +95,7 @@ class MultiCategoricalHead(ActionHead):
     """MultiDiscrete actions: one independent categorical distribution per component."""
 
     discrete = True
+    starts: th.Tensor
 
     def __init__(self, latent_dim: int, action_space: spaces.MultiDiscrete) -> None:
         self.sizes = [int(n) for n in action_space.nvec.ravel()]

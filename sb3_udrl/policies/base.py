@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch as th
@@ -105,9 +105,16 @@ class BehaviorPolicy(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         n_envs = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
-        return th.as_tensor(self.act(observation, self._initial_command(n_envs), deterministic))
+        return th.as_tensor(self.act(observation, self.initial_command(n_envs), deterministic))
 
-    def _initial_command(self, n_envs: int, command: tuple[ArrayLike, ArrayLike] | None = None) -> Command:
+    def initial_command(self, n_envs: int, command: tuple[ArrayLike, ArrayLike] | None = None) -> Command:
+        """
+        What an episode starts with.
+
+        :param n_envs: number of rows
+        :param command: desired return and horizon, numbers or ``(n_envs,)``; by default what :meth:`set_command` set
+        :raises ValueError: if the command is not finite or of another shape
+        """
         desired_return, desired_horizon = self.eval_command.tolist() if command is None else command
         return make_command(desired_return, desired_horizon, n_envs)
 
@@ -139,7 +146,7 @@ class BehaviorPolicy(BasePolicy):
         :raises ValueError: if an argument has the wrong shape or is not finite
         """
         self.set_training_mode(False)
-        if isinstance(observation, tuple):
+        if isinstance(cast(object, observation), tuple):
             raise ValueError(
                 "predict() got a tuple: in the Gym API `observation, info = env.reset()` returns two things, "
                 "only the observation belongs here"
@@ -190,7 +197,7 @@ class BehaviorPolicy(BasePolicy):
                 raise ValueError(f"reward={reward}: give a finite number, or one per environment, shape ({n_envs},)")
         current = advance(previous, rewards)
         if starts.any():
-            current = current.where(starts, self._initial_command(n_envs, command))
+            current = current.where(starts, self.initial_command(n_envs, command))
             steps = np.where(starts, 0, steps)
             if tracked is not None:
                 offsets = np.where(starts, tracked.n_steps, offsets)

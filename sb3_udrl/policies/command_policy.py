@@ -96,7 +96,7 @@ class CommandPolicy(GradientFit):
             self.features_extractor.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
             self.trunk.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
             self.init_weights(self.action_head.linear, gain=0.01)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _make_feature_standardizer(self) -> nn.Module:
         """Only where the features are the observation itself; learned features set their own scale."""

@@ -6,7 +6,7 @@ import io
 import pathlib
 import time
 from collections import deque
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch as th
@@ -150,9 +150,9 @@ class UDRL(BaseAlgorithm):
                 seed=self.rng,
                 **(self.replay_buffer_kwargs or {}),
             )
-        self.policy = self.policy_class(
-            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
-        ).to(self.device)
+        policy_class = cast(type[BehaviorPolicy], self.policy_class)
+        policy = policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+        self.policy = policy.to(self.device)
         self._running = RunningEpisodes(self.observation_space, self.action_space, self.n_envs, self.max_episode_steps)
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
         self._temperature = th.as_tensor(
@@ -331,7 +331,7 @@ class UDRL(BaseAlgorithm):
 
     def _finish_episodes(self, dones: NDArray[np.bool_]) -> None:
         """Store the episodes that ended, and begin the next ones in the same environments."""
-        for env in np.flatnonzero(dones):
+        for env in np.flatnonzero(dones).tolist():
             episode = self._running.recorder.finish(env)
             self.replay_buffer.add(episode)
             if not self._running.warm_up[env]:
@@ -345,7 +345,7 @@ class UDRL(BaseAlgorithm):
         if self.num_timesteps < self.learning_starts or self._n_updates == 0:
             self._running.begin(starts, None)
         elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
-            self._running.begin(starts, make_command(*self.policy.eval_command.tolist(), n_starts))
+            self._running.begin(starts, self.policy.initial_command(n_starts))
         else:
             first = self._raw_obs()
             first = {key: value[starts] for key, value in first.items()} if isinstance(first, dict) else first[starts]
@@ -408,7 +408,7 @@ class UDRL(BaseAlgorithm):
             self.policy.set_command(desired_return, desired_horizon)
         self._command_is_fixed = desired_return is not None
 
-    def predict(  # type: ignore[override]
+    def predict(
         self,
         observation: NDArray[Any] | dict[str, NDArray[Any]],
         state: tuple[NDArray[Any], ...] | None = None,
