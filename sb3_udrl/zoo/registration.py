@@ -87,9 +87,7 @@ def patch_exp_manager(module: ModuleType) -> None:
     )
 
 
-def _wrap_once(
-    function: Callable[..., Any], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> Callable[..., Any]:
+def _wrap_once(function: Callable[..., Any], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[..., Any]:
     """
     :param function: function of the Zoo
     :param wrap: makes a new function of it

@@ -76,9 +76,7 @@ def patch(module: "ModuleType") -> None:
     except Exception as error:
         import warnings
 
-        message = (
-            f"sb3_udrl could not register UDRL with {module.__name__}: {error!r} (SB3_UDRL_AUTOLOAD=0 silences this)"
-        )
+        message = f"sb3_udrl could not register UDRL with {module.__name__}: {error!r} (SB3_UDRL_AUTOLOAD=0 silences this)"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
