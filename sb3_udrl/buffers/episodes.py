@@ -105,8 +105,13 @@ class EpisodeRecorder:
         :param observations: raw observations before the step, ``(n_envs, *observation_shape)``
         :param actions: ``(n_envs, *action_shape)``
         :param rewards: raw rewards, ``(n_envs,)``
-        :raises ValueError: if a running episode has more than ``max_episode_steps`` steps
+        :raises ValueError: if a running episode would have more than ``max_episode_steps`` steps
         """
+        if self._now - self._starts.min() >= self.max_episode_steps:
+            raise ValueError(
+                f"an episode has not ended after max_episode_steps={self.max_episode_steps} steps: UDRL learns from whole "
+                "episodes, so wrap the environment in gymnasium.wrappers.TimeLimit or raise max_episode_steps"
+            )
         if self._now == len(self._rewards):
             self._make_room()
 
@@ -147,11 +152,6 @@ class EpisodeRecorder:
         """Move the running episodes to the front; double the arrays if these still fill more than half."""
         first = int(self._starts.min())
         running = self._now - first
-        if running > self.max_episode_steps:
-            raise ValueError(
-                f"an episode has not ended after max_episode_steps={self.max_episode_steps} steps: UDRL learns from whole "
-                "episodes, so wrap the environment in gymnasium.wrappers.TimeLimit or raise max_episode_steps"
-            )
 
         def moved(rows: Array) -> Array:
             target = rows if 2 * running <= len(rows) else np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)

@@ -124,9 +124,11 @@ class EpisodicReplayBuffer:
         Store a finished episode, label it, and make room by the rule of ``retention``.
 
         :param episode: raw observations, actions and rewards
-        :raises ValueError: if a reward or an observation is not finite; the buffer is left as it was
+        :raises ValueError: if a reward or an observation is not finite, or has another shape than the spaces say; the
+            buffer is left as it was
         """
         episode.check()
+        self._check_shapes(episode)
         to_go = returns_to_go(episode.rewards)
         self._starts = np.append(self._starts, len(self._rewards))
         self.lengths = np.append(self.lengths, len(episode))
@@ -140,6 +142,18 @@ class EpisodicReplayBuffer:
         max_episodes = self.max_episodes or np.inf
         if self.n_transitions > self.buffer_size or self.n_episodes > max_episodes:
             self._keep(RETENTIONS[self.retention](self.returns, self.lengths, self.buffer_size, max_episodes))
+
+    def _check_shapes(self, episode: Episode) -> None:
+        def check(rows: Array, stored: GrowableArray) -> None:
+            expected = (len(episode), *stored.rows.shape[1:])
+            if rows.shape != expected:
+                raise ValueError(
+                    f"the episode holds an array of shape {rows.shape} where {expected} belongs: "
+                    "observations and actions have one row per step, in the shapes of their spaces"
+                )
+
+        map_observation(check, episode.observations, self._observations)
+        check(episode.actions, self._actions)
 
     def _keep(self, mask: NDArray[np.bool_]) -> None:
         """Forget the other episodes; their rows are reclaimed once they are an eighth of all."""

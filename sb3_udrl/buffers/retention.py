@@ -52,7 +52,7 @@ def keep_best(returns: FloatArray, lengths: IntArray, max_transitions: float, ma
 
 def keep_mixed(returns: FloatArray, lengths: IntArray, max_transitions: float, max_episodes: float) -> BoolArray:
     """Half of the capacity for the newest episodes, the rest for the best of the others. Parameters as above."""
-    keep = keep_recent(returns, lengths, max_transitions // 2, max(1, max_episodes // 2))
+    keep = keep_recent(returns, lengths, max_transitions // 2, max(1, np.floor(max_episodes / 2)))  # inf stays inf
     others = best_first(returns, lengths)
     others = others[~keep[others]]
     left = (max_transitions - lengths[keep].sum(), max_episodes - keep.sum())

@@ -1,0 +1,99 @@
+"""Small models, episodes and buffers that many tests start from."""
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sb3_udrl import UDRL, EpisodicReplayBuffer
+from sb3_udrl.buffers import Episode
+
+TINY = {
+    "learning_starts": 32,
+    "train_freq": 32,
+    "gradient_steps": 4,
+    "batch_size": 32,
+    "seed": 0,
+    "device": "cpu",
+}
+
+
+def tiny_model(env, policy="CommandPolicy", net_arch=(16,), **kwargs):
+    """A model that learns next to nothing, fast."""
+    policy_kwargs = {"net_arch": list(net_arch), **kwargs.pop("policy_kwargs", {})}
+    return UDRL(policy, env, **{**TINY, "policy_kwargs": policy_kwargs, **kwargs})
+
+
+def probe_model(env, n_timesteps=1_500, **kwargs):
+    """A model trained well enough to answer the question that a probe environment asks."""
+    settings = {"learning_starts": 600, "train_freq": 100, "gradient_steps": 60, "net_arch": (32,)}
+    model = tiny_model(env, **{**settings, "learning_rate": 3e-3, "batch_size": 64, **kwargs})
+    return model.learn(n_timesteps)
+
+
+def make_vec(env_class, n_envs=1, monitor=True, vec_env_class=DummyVecEnv, **kwargs):
+    """Several copies of an environment in one vectorized environment."""
+
+    def make():
+        env = env_class(**kwargs)
+        return Monitor(env) if monitor else env
+
+    return vec_env_class([make for _ in range(n_envs)])
+
+
+def episode(rewards, first=0.0, actions=None):
+    """An episode whose observations count up from ``first`` and tell the steps of a buffer apart."""
+    n = len(rewards)
+    observations = (first + np.arange(n, dtype=np.float32))[:, None]
+    actions = np.arange(n) % 2 if actions is None else np.asarray(actions)
+    return Episode(observations, actions, np.asarray(rewards, dtype=np.float32))
+
+
+def small_buffer(capacity=100, **kwargs):
+    """A buffer for :func:`episode`."""
+    return EpisodicReplayBuffer(capacity, spaces.Box(-1e6, 1e6, (1,)), spaces.Discrete(2), **{"seed": 0, **kwargs})
+
+
+def parameters_of(model):
+    """A copy of all that the policy has learned, by name."""
+    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+def assert_same_parameters(first, second):
+    """Bit-identical, not just close."""
+    assert first.keys() == second.keys()
+    for name in first:
+        assert (first[name] == second[name]).all(), name
+
+
+class CommandSpy:
+    """Remembers the command under which every action is chosen while it watches a policy."""
+
+    def __init__(self, model):
+        self.policy = getattr(model, "policy", model)
+        self.commands = []  # one (n_envs, 2) array per call
+
+    def __enter__(self):
+        act = type(self.policy).act
+
+        def spying_act(observation, command, *args, **kwargs):
+            self.commands.append(np.stack(command, axis=1).copy())
+            return act(self.policy, observation, command, *args, **kwargs)
+
+        self.policy.act = spying_act
+        return self
+
+    def __exit__(self, *_):
+        del self.policy.act
+
+
+class Recorder(BaseCallback):
+    """Calls a function with the callback at every step; stops when that returns False."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def _on_step(self):
+        return self.function(self) is not False

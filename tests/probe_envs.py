@@ -1,0 +1,194 @@
+"""Small worlds with known answers, each of which isolates one ability."""
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class TwoArms(gym.Env):
+    """One step, nothing to see: arm 1 pays 1, arm 0 nothing."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._observation(), {}
+
+    def step(self, action):
+        return self._observation(), float(self._pays(action)), True, False, {}
+
+    def _observation(self):
+        return np.ones(1, dtype=np.float32)
+
+    def _pays(self, action):
+        return action == 1
+
+
+class TellingArms(TwoArms):
+    """As ``TwoArms``, but the observation says which arm pays: 1 for arm 1, -1 for arm 0."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.paying = int(self.np_random.integers(2))
+        return self._observation(), {}
+
+    def _observation(self):
+        return np.full(1, 2 * getattr(self, "paying", 1) - 1, dtype=np.float32)
+
+    def _pays(self, action):
+        return action == self.paying
+
+
+class Corridor(gym.Env):
+    """Two doors, both pay 1: the left one (action 0) is right here, the right one (action 1) ``length`` steps away."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, length=4):
+        self.length = length
+        self.observation_space = spaces.Box(0, 1, (length + 1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.position = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        self.position += int(action)
+        done = action == 0 or self.position == self.length
+        return self._observation(), float(done), bool(done), False, {}
+
+    def _observation(self):
+        return np.eye(self.length + 1, dtype=np.float32)[self.position]
+
+
+class TwoPaths(gym.Env):
+    """The first action chooses: 0 is a path of 2 steps to a reward of 1, action 1 one of 6 steps to a reward of 5."""
+
+    observation_space = spaces.Box(0, 6, (2,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.path, self.n_steps = -1, 0
+        return self._observation(), {}
+
+    def step(self, action):
+        if self.path < 0:
+            self.path = int(action)
+        self.n_steps += 1
+        done = self.n_steps == (6 if self.path else 2)
+        return self._observation(), (5.0 if self.path else 1.0) * done, done, False, {}
+
+    def _observation(self):
+        return np.array([self.path + 1, self.n_steps], dtype=np.float32)
+
+
+class CostlySteps(gym.Env):
+    """
+    Every step costs 1, and action 1 ends the episode. The observation never changes, so that only the remaining command
+    says when to stop.
+    """
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, limit=8):
+        self.limit = limit
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n_steps = 0
+        return np.ones(1, dtype=np.float32), {}
+
+    def step(self, action):
+        self.n_steps += 1
+        truncated = self.n_steps == self.limit and action == 0
+        return np.ones(1, dtype=np.float32), -1.0, bool(action == 1), truncated, {}
+
+
+class Scripted(gym.Env):
+    """
+    Episodes whose lengths and rewards are given in advance, whatever is done.
+
+    The observation is (number of the episode, step). Without ``rewards``, step ``t`` of episode ``e`` pays
+    ``10 e + t + 1``.
+    """
+
+    observation_space = spaces.Box(-1e6, 1e6, (2,))
+
+    def __init__(self, lengths=(5,), rewards=None, truncate=False, action_space=None):
+        self.lengths, self.rewards, self.truncate = lengths, rewards, truncate
+        self.action_space = action_space or spaces.Discrete(2)
+        self.n_episodes, self.t = -1, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n_episodes += 1
+        self.t = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), f"{action!r} is not an action of {self.action_space}"
+        default = 10 * self.n_episodes + self.t + 1
+        reward = default if self.rewards is None else self.rewards[self.t % len(self.rewards)]
+        self.t += 1
+        done = self.t == self.lengths[self.n_episodes % len(self.lengths)]
+        return self._observation(), float(reward), done and not self.truncate, done and self.truncate, {}
+
+    def _observation(self):
+        return np.array([self.n_episodes, self.t], dtype=np.float32)
+
+
+class Endless(Scripted):
+    """Never ends."""
+
+    def __init__(self):
+        super().__init__(lengths=(-1,))
+
+
+class FixedStart(gym.Env):
+    """
+    Every episode starts alike and takes ``length`` steps; actions move a point, which pays by where it is.
+
+    Deterministic, so that a run that goes on from a saved one can be compared with one that never stopped.
+    """
+
+    observation_space = spaces.Box(-20, 20, (2,))
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, length=8):
+        self.length = length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.position = 0, 0
+        return self._observation(), {}
+
+    def step(self, action):
+        self.t += 1
+        self.position += int(action) - 1
+        return self._observation(), float(self.position), False, self.t == self.length, {}
+
+    def _observation(self):
+        return np.array([self.position, self.t], dtype=np.float32)
+
+
+class AnySpaces(gym.Env):
+    """Random observations of any space; complains about actions outside of its own."""
+
+    def __init__(self, observation_space, action_space, length=5):
+        self.observation_space, self.action_space, self.length = observation_space, action_space, length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), f"{action!r} is not an action of {self.action_space}"
+        self.t += 1
+        return self.observation_space.sample(), float(np.sum(action)), False, self.t == self.length, {}

@@ -1,0 +1,64 @@
+"""Episodes and their hindsight labels."""
+
+import numpy as np
+import pytest
+from helpers import episode
+
+from sb3_udrl.buffers import Episode, returns_to_go, steps_to_go
+
+
+def test_returns_to_go_by_hand():
+    np.testing.assert_array_equal(returns_to_go(np.array([1.0, -2.0, 5.0])), [4, 3, 5])
+
+
+def test_first_step_command_is_full_return():
+    """A prefix sum that wraps around at the first step would give 0 here, in every episode."""
+    assert returns_to_go(np.array([3.0, 4.0]))[0] == 7
+
+
+def test_steps_to_go_by_hand():
+    np.testing.assert_array_equal(steps_to_go(4), [4, 3, 2, 1])
+
+
+def test_one_step_episode():
+    np.testing.assert_array_equal(returns_to_go(np.array([2.5])), [2.5])
+    np.testing.assert_array_equal(steps_to_go(1), [1])
+
+
+def test_labels_are_summed_in_double_precision():
+    """In single precision, small rewards after a large one would be lost."""
+    rewards = np.full(100_000, 0.1, dtype=np.float32)
+    assert returns_to_go(rewards)[0] == pytest.approx(100_000 * float(np.float32(0.1)), rel=1e-9)
+
+
+def test_length_is_the_number_of_steps():
+    assert len(episode([1, 2, 3])) == 3
+
+
+def test_an_empty_episode_is_refused():
+    with pytest.raises(ValueError, match="no steps"):
+        episode([]).check()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_reward_that_is_not_finite_is_refused_with_its_step(bad):
+    with pytest.raises(ValueError, match=f"the reward of step 2 is {bad}.*finite"):
+        episode([1, 2, bad, bad]).check()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_observation_that_is_not_finite_is_refused_with_its_step(bad):
+    broken = episode([1, 2, 3])
+    broken.observations[1] = bad
+    with pytest.raises(ValueError, match=r"the observation of step 1 .*finite"):
+        broken.check()
+
+
+def test_every_key_of_a_dictionary_observation_is_checked():
+    fine, broken = np.zeros((2, 1), np.float32), np.array([[0.0], [np.nan]], np.float32)
+    with pytest.raises(ValueError, match="the observation of step 1"):
+        Episode({"fine": fine, "broken": broken}, np.zeros(2, int), np.zeros(2)).check()
+
+
+def test_integer_observations_need_no_check():
+    Episode(np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, int), np.zeros(2)).check()

@@ -1,0 +1,256 @@
+"""What the replay buffer stores, how it labels it, and what it costs."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from helpers import episode, small_buffer
+
+from sb3_udrl import EpisodicReplayBuffer
+from sb3_udrl.buffers import Episode
+
+
+def image_buffer(capacity=1000):
+    return EpisodicReplayBuffer(capacity, spaces.Box(0, 255, (1, 36, 36), np.uint8), spaces.Discrete(3))
+
+
+def image_episode(n_steps):
+    images = np.random.default_rng(0).integers(256, size=(n_steps, 1, 36, 36), dtype=np.uint8)
+    return Episode(images, np.zeros(n_steps, int), np.ones(n_steps))
+
+
+def test_labels_by_hand():
+    buffer = small_buffer()
+    buffer.add(episode([1, 2, 4], first=0, actions=[0, 1, 1]))
+    buffer.add(episode([-1, 3], first=10, actions=[1, 0]))
+    stored = buffer.transitions(np.array([0, 1]))
+    np.testing.assert_array_equal(stored.observations[:, 0], [0, 1, 2, 10, 11])
+    np.testing.assert_array_equal(stored.actions, [0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(stored.desired_return, [7, 6, 4, 2, 3])
+    np.testing.assert_array_equal(stored.desired_horizon, [3, 2, 1, 2, 1])
+    np.testing.assert_array_equal(buffer.returns, [7, 2])
+    np.testing.assert_array_equal(buffer.lengths, [3, 2])
+    assert buffer.n_episodes == 2
+    assert buffer.n_transitions == buffer.size() == 5
+
+
+def test_sampled_rows_belong_together():
+    buffer = small_buffer()
+    for first in (0, 100, 200):
+        buffer.add(episode(first + np.arange(5.0), first=first))
+    batch = buffer.sample(500)
+    first, t = np.divmod(batch.observations[:, 0], 100)
+    np.testing.assert_array_equal(batch.actions, t % 2)
+    np.testing.assert_array_equal(batch.desired_horizon, 5 - t)
+    expected = [sum(100 * f + k for k in range(int(s), 5)) for f, s in zip(first, t, strict=True)]
+    np.testing.assert_allclose(batch.desired_return, expected)
+
+
+def test_batches_have_the_types_that_networks_want():
+    buffer = small_buffer()
+    buffer.add(episode([1, 2]))
+    batch = buffer.sample(4)
+    assert batch.observations.dtype == batch.desired_return.dtype == batch.desired_horizon.dtype == np.float32
+    assert batch.observations.shape == (4, 1) and batch.actions.shape == batch.desired_return.shape == (4,)
+
+
+def test_a_stored_episode_comes_back():
+    buffer = small_buffer()
+    buffer.add(episode([1, 1]))
+    buffer.add(episode([3, 4, 5], first=7))
+    found = buffer.episode(1)
+    np.testing.assert_array_equal(found.observations[:, 0], [7, 8, 9])
+    np.testing.assert_array_equal(found.rewards, [3, 4, 5])
+    found.observations[:] = -1
+    assert buffer.episode(1).observations[0, 0] == 7  # a copy
+
+
+def test_one_step_episodes():
+    buffer = small_buffer(trailing_probability=0.5)
+    for reward in (1.0, 2.0, 3.0):
+        buffer.add(episode([reward], first=reward))
+    batch = buffer.sample(100)
+    np.testing.assert_array_equal(batch.desired_return, batch.observations[:, 0])
+    np.testing.assert_array_equal(batch.desired_horizon, 1)
+    assert set(batch.desired_return) == {1, 2, 3}
+
+
+def test_best_episodes_come_in_order():
+    buffer = small_buffer()
+    for rewards in ([1], [5], [2, 3], [5], [0]):
+        buffer.add(episode(rewards))
+    # return first, then length, then the newer one
+    np.testing.assert_array_equal(buffer.best(10), [2, 3, 1, 0, 4])
+    np.testing.assert_array_equal(buffer.best(2), [2, 3])
+
+
+def test_equal_returns_of_different_lengths_are_comparable():
+    """A heap of tuples would compare arrays here, and fail."""
+    buffer = small_buffer(10, retention="best")
+    for _ in range(20):
+        buffer.add(episode([1, 1, 1]))
+    assert buffer.n_episodes == 3
+
+
+def test_an_empty_buffer_says_so():
+    for use in (lambda buffer: buffer.sample(1), lambda buffer: buffer.best(1)):
+        with pytest.raises(ValueError, match="replay buffer is empty"):
+            use(small_buffer())
+
+
+def test_reset_forgets_everything():
+    buffer = small_buffer()
+    buffer.add(episode([1, 2, 3]))
+    buffer.reset()
+    assert (buffer.n_episodes, buffer.n_transitions) == (0, 0)
+    buffer.add(episode([4]))
+    assert buffer.sample(1).desired_return[0] == 4
+
+
+@pytest.mark.parametrize("broken", [[1, np.nan], [np.inf, 1]])
+def test_a_refused_episode_leaves_the_buffer_as_it_was(broken):
+    buffer = small_buffer()
+    buffer.add(episode([1, 2]))
+    before = pickle.dumps(buffer)
+    with pytest.raises(ValueError, match="must be finite"):
+        buffer.add(episode(broken))
+    assert pickle.dumps(buffer) == before
+
+
+@pytest.mark.parametrize(
+    "misfit",
+    [
+        Episode(np.zeros((3, 2), np.float32), np.zeros(3, int), np.zeros(3)),
+        Episode(np.zeros((2, 1), np.float32), np.zeros(3, int), np.zeros(3)),
+        Episode(np.zeros((3, 1), np.float32), np.zeros((3, 2), int), np.zeros(3)),
+        Episode(np.zeros((3, 1), np.float32), np.zeros(2, int), np.zeros(3)),
+    ],
+)
+def test_an_episode_of_the_wrong_shape_leaves_the_buffer_as_it_was(misfit):
+    buffer = small_buffer()
+    buffer.add(episode([1, 2]))
+    before = pickle.dumps(buffer)
+    with pytest.raises(ValueError, match="shape"):
+        buffer.add(misfit)
+    assert pickle.dumps(buffer) == before
+
+
+def test_dictionary_observations():
+    space = spaces.Dict({"image": spaces.Box(0, 255, (1, 4, 4), np.uint8), "vector": spaces.Box(-1, 1, (2,))})
+    buffer = EpisodicReplayBuffer(5, space, spaces.Discrete(2), seed=0)
+    for value in range(4):
+        observations = {
+            "image": np.full((2, 1, 4, 4), value, np.uint8),
+            "vector": np.full((2, 2), value / 10, np.float32),
+        }
+        buffer.add(Episode(observations, np.array([0, 1]), np.full(2, value)))
+    assert buffer.n_episodes == 2  # five transitions hold two of these
+    batch = buffer.sample(50)
+    assert batch.observations["image"].dtype == np.uint8 and batch.observations["image"].shape == (50, 1, 4, 4)
+    np.testing.assert_allclose(batch.observations["vector"][:, 0], batch.observations["image"][:, 0, 0, 0] / 10)
+    assert set(batch.observations["image"].ravel()) == {2, 3}
+    np.testing.assert_array_equal(buffer.episode(0).observations["image"], 2)
+
+
+def test_images_stay_bytes():
+    buffer = image_buffer()
+    buffer.add(image_episode(10))
+    assert buffer.sample(4).observations.dtype == np.uint8
+    assert len(pickle.dumps(buffer)) < 10 * 36 * 36 + 10_000
+
+
+def test_nothing_is_allocated_before_it_is_needed():
+    tracemalloc.start()
+    buffer = image_buffer(capacity=10**9)
+    empty = tracemalloc.get_traced_memory()[0]
+    buffer.add(image_episode(10))
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert empty < 100_000
+    assert used < 5_000_000  # 1,024 rows at first, not 10^9
+
+
+def test_pickling_drops_the_unused_tail():
+    buffer = image_buffer()
+    buffer.add(image_episode(3))
+    assert len(buffer._observations._data) >= 1000
+    copy = pickle.loads(pickle.dumps(buffer))
+    assert len(copy._observations._data) == 3
+    np.testing.assert_array_equal(copy.episode(0).observations, buffer.episode(0).observations)
+    copy.add(image_episode(2))
+    assert copy.n_transitions == 5
+
+
+def test_a_pickled_buffer_draws_the_same_batches():
+    buffer = small_buffer(trailing_probability=0.5)
+    for length in (3, 1, 7):
+        buffer.add(episode(np.arange(length)))
+    copy = pickle.loads(pickle.dumps(buffer))
+    for _ in range(3):
+        for mine, its in zip(buffer.sample(16), copy.sample(16), strict=True):
+            np.testing.assert_array_equal(mine, its)
+
+
+def test_a_long_run_keeps_its_memory_bounded():
+    buffer = small_buffer(200)
+    for length in np.random.default_rng(0).integers(1, 20, size=1000):
+        buffer.add(episode(np.ones(length)))
+        assert buffer.n_transitions <= 200
+        assert len(buffer._rewards) <= 260
+    assert buffer.n_transitions > 180
+
+
+@pytest.mark.parametrize("n_episodes", [10, 10_000])
+def test_a_batch_is_one_gather_however_many_episodes_there_are(n_episodes):
+    """The draw is checked by its result; that no loop over episodes is left shows in a batch larger than the buffer."""
+    buffer = small_buffer(10**6)
+    buffer.add(episode(np.arange(10.0)))
+    for _ in range(n_episodes - 1):
+        buffer._starts = np.append(buffer._starts, 0)  # many entries that share the same rows
+        buffer.lengths, buffer.returns = np.append(buffer.lengths, 10), np.append(buffer.returns, 45)
+    assert buffer.sample(100_000).desired_horizon.mean() == pytest.approx(5.5, abs=0.1)
+
+
+def test_large_discrete_actions_are_stored_exactly():
+    for n in (200, 300, 70_000):
+        buffer = EpisodicReplayBuffer(10, spaces.Box(-1, 1, (1,)), spaces.Discrete(n))
+        buffer.add(Episode(np.zeros((1, 1), np.float32), np.array([n - 1]), np.zeros(1)))
+        assert buffer.sample(1).actions[0] == n - 1
+
+
+def test_actions_may_start_below_zero():
+    buffer = EpisodicReplayBuffer(10, spaces.Box(-1, 1, (1,)), spaces.Discrete(3, start=-1))
+    buffer.add(Episode(np.zeros((3, 1), np.float32), np.array([-1, 0, 1]), np.zeros(3)))
+    np.testing.assert_array_equal(buffer.episode(0).actions, [-1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.MultiDiscrete([3, 300]), spaces.MultiDiscrete([2, 3], start=[250, 5]), spaces.MultiBinary([2, 2])]
+)
+def test_every_action_of_a_composite_space_is_stored_exactly(space):
+    space.seed(0)
+    actions = np.stack([space.sample() for _ in range(50)])
+    buffer = EpisodicReplayBuffer(100, spaces.Box(-1, 1, (1,)), space)
+    buffer.add(Episode(np.zeros((50, 1), np.float32), actions, np.zeros(50)))
+    np.testing.assert_array_equal(buffer.episode(0).actions, actions)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("buffer_size", 0, "buffer_size=0.*at least one"),
+        ("max_episodes", 0, "max_episodes=0.*None"),
+        ("retention", "newest", r"retention='newest'.*\['best', 'mixed', 'recent'\]"),
+        ("sampling", "uniform", "sampling='uniform'.*'transitions'"),
+        ("sampling_temperature", 0.0, "sampling_temperature=0.0.*positive"),
+        ("sampling_temperature", np.nan, "sampling_temperature=nan.*positive"),
+        ("trailing_probability", 1.5, "trailing_probability=1.5.*between 0 and 1"),
+        ("trailing_probability", -0.1, "trailing_probability=-0.1.*between 0 and 1"),
+    ],
+)
+def test_bad_arguments_are_refused(argument, value, message):
+    arguments = {"buffer_size": 10, "observation_space": spaces.Discrete(2), "action_space": spaces.Discrete(2)}
+    with pytest.raises(ValueError, match=message):
+        EpisodicReplayBuffer(**{**arguments, argument: value})
