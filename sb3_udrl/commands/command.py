@@ -47,9 +47,7 @@ def make_command(desired_return: ArrayLike, desired_horizon: ArrayLike, n_envs: 
     for name, value in (("desired_return", desired_return), ("desired_horizon", desired_horizon)):
         row = np.asarray(value, dtype=np.float64)
         if row.shape not in ((), (1,), (n_envs,)):
-            raise ValueError(
-                f"{name} has shape {row.shape}: give one number, or one per environment, shape ({n_envs},)"
-            )
+            raise ValueError(f"{name} has shape {row.shape}: give one number, or one per environment, shape ({n_envs},)")
         if not np.isfinite(row).all():
             raise ValueError(f"{name} is {value!r}: a command must be finite")
         rows.append(np.broadcast_to(row, (n_envs,)).copy())

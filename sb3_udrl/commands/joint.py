@@ -54,6 +54,4 @@ class JointCommands(CommandSampler):
 
     def best(self) -> Command:
         returns, lengths, rs, hs = self._stats()
-        return make_command(
-            returns.mean() + 0.5 * self.optimism * rs, max(1, lengths.mean() + 0.5 * self.optimism * hs)
-        )
+        return make_command(returns.mean() + 0.5 * self.optimism * rs, max(1, lengths.mean() + 0.5 * self.optimism * hs))

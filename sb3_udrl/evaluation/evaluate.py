@@ -46,9 +46,7 @@ class RawRewards(VecEnvWrapper):
 class _Commanded:
     """What SB3's loop sees of a model: a ``predict`` that knows the command and the rewards."""
 
-    def __init__(
-        self, model: UDRL | BehaviorPolicy, env: RawRewards, command: tuple[ArrayLike, ArrayLike] | None
-    ) -> None:
+    def __init__(self, model: UDRL | BehaviorPolicy, env: RawRewards, command: tuple[ArrayLike, ArrayLike] | None) -> None:
         self.model, self.env, self.command = model, env, command
 
     def predict(

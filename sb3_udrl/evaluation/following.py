@@ -87,9 +87,7 @@ def run_commands(
     :param deterministic: the most likely actions instead of draws
     :return: achieved returns and lengths, each ``(n,)``
     """
-    commands = np.stack(np.broadcast_arrays(np.atleast_1d(desired_return), desired_horizon)).astype(
-        np.float64
-    )  # (2, n)
+    commands = np.stack(np.broadcast_arrays(np.atleast_1d(desired_return), desired_horizon)).astype(np.float64)  # (2, n)
     n_commands = commands.shape[1]
     achieved: FloatArray = np.zeros((2, n_commands))
     # Each environment plays one command after the other; those without one play the last again, uncounted

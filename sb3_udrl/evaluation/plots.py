@@ -17,9 +17,7 @@ def _new_axes(title: str, x_label: str, y_label: str) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install sb3-udrl[plots]") from error
-    axes = Figure(
-        figsize=(6, 4), layout="constrained"
-    ).add_subplot()  # a figure of its own: no display, no global state
+    axes = Figure(figsize=(6, 4), layout="constrained").add_subplot()  # a figure of its own: no display, no global state
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -61,9 +59,7 @@ def plot_learning_curve(
     :raises ImportError: if matplotlib is missing
     """
     axes = _new_axes(title, "environment steps", "evaluation return")
-    axes.fill_between(
-        timesteps, returns.min(1), returns.max(1), color="tab:blue", alpha=0.2, linewidth=0, label="range"
-    )
+    axes.fill_between(timesteps, returns.min(1), returns.max(1), color="tab:blue", alpha=0.2, linewidth=0, label="range")
     axes.plot(timesteps, returns.mean(1), "o-", color="tab:blue", label="mean")
     axes.legend(frameon=False)
     axes.figure.savefig(path, dpi=150)

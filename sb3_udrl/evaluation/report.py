@@ -38,9 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     asked = model.policy.eval_command.tolist()
     print(f"{args.model} on {args.env}, asked for a return of {asked[0]:.1f} in {asked[1]:.0f} steps:")
     for name, deterministic in (("greedy", True), ("sampled", False)):
-        returns, lengths = evaluate_policy(
-            model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True
-        )
+        returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)
         print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
 
     low, high = args.returns or (0.1 * asked[0], asked[0])

@@ -160,11 +160,11 @@ class BoxHead(ActionHead):
 
     def scaled(self, actions: th.Tensor) -> th.Tensor:
         """Actions of the environment to [-1, 1], ``(n, n_dims)``."""
-        return (actions.flatten(1).float() - self.center) / self.half_range
+        return (actions.reshape(len(actions), -1).float() - self.center) / self.half_range.clamp_min(1e-12)
 
     def unscaled(self, actions: th.Tensor) -> th.Tensor:
         """The inverse of :meth:`scaled`, ``(n, *action_shape)``."""
-        return (actions * self.half_range + self.center).unflatten(1, self.action_shape)
+        return (actions * self.half_range + self.center).reshape(-1, *self.action_shape)
 
 
 class GaussianHead(BoxHead):
@@ -252,7 +252,7 @@ class DiscretizedHead(BoxHead):
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         bins = ((self.scaled(actions) + 1) / 2 * self.n_bins).long().clamp(0, self.n_bins - 1)
-        logits = params.view(-1, self.n_bins)
+        logits = params.reshape(-1, self.n_bins)
         return F.cross_entropy(logits, bins.flatten()) * self.n_dims
 
     def from_bins(self, bins: th.Tensor, within: th.Tensor | float) -> th.Tensor:
@@ -260,10 +260,10 @@ class DiscretizedHead(BoxHead):
         return self.unscaled((bins + within) / self.n_bins * 2 - 1)
 
     def mode(self, params: th.Tensor) -> th.Tensor:
-        return self.from_bins(params.view(-1, self.n_dims, self.n_bins).argmax(2), 0.5)
+        return self.from_bins(params.reshape(-1, self.n_dims, self.n_bins).argmax(2), 0.5)
 
     def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
-        logits = (params + temperature * gumbel_like(params)).view(-1, self.n_dims, self.n_bins)
+        logits = (params + temperature * gumbel_like(params)).reshape(-1, self.n_dims, self.n_bins)
         bins = logits.argmax(2)
         return self.from_bins(bins, th.rand(bins.shape, device=bins.device))
 

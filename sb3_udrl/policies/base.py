@@ -168,9 +168,7 @@ class BehaviorPolicy(BasePolicy):
         reward: ArrayLike | None,
     ) -> tuple[Command, PolicyState]:
         """The command of this step, and the state (return, horizon, steps so far, Monitor's steps before the episode)."""
-        starts = (
-            np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
-        )
+        starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
         if state is None:
             starts = np.ones(n_envs, dtype=bool)
             state = (

@@ -116,8 +116,7 @@ class ConditionedMlp(nn.Module):
         if net_arch:
             sizes = [features_dim, *net_arch]
             layers = [
-                (further if i else first)(sizes[i], sizes[i + 1], command_dim, activation_fn)
-                for i in range(len(net_arch))
+                (further if i else first)(sizes[i], sizes[i + 1], command_dim, activation_fn) for i in range(len(net_arch))
             ]
         else:
             layers = [first(features_dim, features_dim, command_dim, nn.Identity)]

@@ -7,10 +7,30 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import safe_mean
+
+from sb3_udrl.policies import FitReport
 
 if TYPE_CHECKING:
     from sb3_udrl.udrl.udrl import UDRL
+
+
+def record_training(logger: Logger, report: FitReport, learning_rate: float, n_updates: int, fit_time: float) -> None:
+    """
+    Record what came of a training.
+
+    :param logger: where to
+    :param report: what the behavior function says of it
+    :param learning_rate: value of the schedule
+    :param n_updates: number of updates so far
+    :param fit_time: duration in seconds
+    """
+    for name, value in report.metrics.items():
+        logger.record(f"train/{name}", value)
+    logger.record("train/learning_rate", learning_rate)
+    logger.record("train/n_updates", n_updates, exclude="tensorboard")
+    logger.record("train/fit_time", fit_time)
 
 
 def dump_logs(model: UDRL, iterations: int) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch as th
 from stable_baselines3.common.save_util import load_from_pkl, save_to_pkl
-from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 
@@ -78,20 +77,3 @@ def load_running_state(model: UDRL, source: Any) -> None:
     model.rng.bit_generator.state = state["rng"].bit_generator.state
     buffer.rng = model.rng
     th.set_rng_state(state["torch_rng_state"])
-
-
-def parse_train_freq(train_freq: int | tuple[int, str] | TrainFreq) -> TrainFreq:
-    """
-    The ``train_freq`` of a constructor in SB3's own form.
-
-    :param train_freq: a number of steps, or a pair of a number and ``"step"`` or ``"episode"``
-    :raises ValueError: if it is neither, or not positive
-    """
-    try:
-        value, unit = (train_freq, "step") if isinstance(train_freq, int) else train_freq
-        parsed = TrainFreq(int(value), TrainFrequencyUnit(unit))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'train_freq={train_freq!r}: give a number, (n, "step") or (n, "episode")') from error
-    if parsed.frequency < 1:
-        raise ValueError(f"train_freq={train_freq!r}: must be at least 1")
-    return parsed

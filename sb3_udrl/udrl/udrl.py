@@ -20,12 +20,13 @@ from stable_baselines3.common.utils import obs_as_tensor, should_collect_more_st
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
-from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
+from sb3_udrl.commands import CommandSampler, make_command_sampler
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy, FitOptions
-from sb3_udrl.udrl.logs import dump_logs
-from sb3_udrl.udrl.persistence import load_running_state, parse_train_freq, save_running_state, written_at_once
+from sb3_udrl.udrl.arguments import check_arguments, parse_train_freq
+from sb3_udrl.udrl.logs import dump_logs, record_training
+from sb3_udrl.udrl.persistence import load_running_state, save_running_state, written_at_once
 from sb3_udrl.udrl.running import RunningEpisodes
 
 SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
@@ -138,7 +139,7 @@ class UDRL(BaseAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        self._check_arguments()
+        check_arguments(self)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
@@ -155,34 +156,10 @@ class UDRL(BaseAlgorithm):
         self.policy = policy.to(self.device)
         self._running = RunningEpisodes(self.observation_space, self.action_space, self.n_envs, self.max_episode_steps)
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
-        self._temperature = th.as_tensor(
-            np.resize(self.temperature, (self.n_envs, 1)), dtype=th.float32, device=self.device
-        )
+        self._temperature = th.as_tensor(np.resize(self.temperature, (self.n_envs, 1)), dtype=th.float32, device=self.device)
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs)
         make_command_sampler(self.command_sampler, self.command_sampler_kwargs)  # so that a mistake shows here
         self._obedience: deque[tuple[float, float, float, float]] = deque(maxlen=self._stats_window_size)
-
-    def _check_arguments(self) -> None:
-        if not issubclass(self.policy_class, BehaviorPolicy):
-            raise ValueError(
-                f"policy={self.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
-                "If this is a saved model, load it with the algorithm that saved it"
-            )
-        at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
-        for name, minimum in at_least.items():
-            if getattr(self, name) < minimum:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least {minimum}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(
-                f"patience={self.patience}: must be at least 1, or None for a fixed number of gradient steps"
-            )
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction={self.validation_fraction}: must be between 0 and 1")
-        if np.size(self.temperature) == 0 or not np.all(np.asarray(self.temperature) >= 0):
-            raise ValueError(f"temperature={self.temperature}: must be at least 0")
-        epsilon = np.asarray(self.epsilon)
-        if np.size(epsilon) == 0 or not np.all((epsilon >= 0) & (epsilon <= 1)):
-            raise ValueError(f"epsilon={self.epsilon}: must be between 0 and 1")
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """
@@ -236,9 +213,7 @@ class UDRL(BaseAlgorithm):
         callback.on_training_end()
         return self
 
-    def collect_rollouts(
-        self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, total_timesteps: int
-    ) -> bool:
+    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, total_timesteps: int) -> bool:
         """
         Act under commands, or as the warm-up does, and store the episodes that end (arXiv 1912.02877, algorithm 2).
 
@@ -285,11 +260,7 @@ class UDRL(BaseAlgorithm):
         if not self._command_is_fixed:
             best = self._command_sampler.best()
             self.policy.set_command(best.desired_return[0], best.desired_horizon[0])
-        for name, value in report.metrics.items():
-            self.logger.record(f"train/{name}", value)
-        self.logger.record("train/learning_rate", learning_rate)
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/fit_time", time.perf_counter() - started)
+        record_training(self.logger, report, learning_rate, self._n_updates, time.perf_counter() - started)
 
     def dump_logs(self, iterations: int = 0) -> None:
         """
@@ -374,9 +345,7 @@ class UDRL(BaseAlgorithm):
             callback = CallbackList(callback) if isinstance(callback, list) else ConvertCallback(callback)
         samplers = [found for found in walk_callbacks(callback) if isinstance(found, CommandSampler)]
         if len(samplers) > 1:
-            raise ValueError(
-                f"callback holds {len(samplers)} command samplers: each episode gets one command, so pass one"
-            )
+            raise ValueError(f"callback holds {len(samplers)} command samplers: each episode gets one command, so pass one")
         if not samplers:
             samplers = [make_command_sampler(self.command_sampler, self.command_sampler_kwargs)]
             callback = CallbackList([samplers[0], callback])
@@ -401,9 +370,7 @@ class UDRL(BaseAlgorithm):
         :raises ValueError: if only one of the two is given, a value is not finite, or the horizon is below one
         """
         if (desired_return is None) != (desired_horizon is None):
-            raise ValueError(
-                f"desired_return={desired_return}, desired_horizon={desired_horizon}: give both, or neither"
-            )
+            raise ValueError(f"desired_return={desired_return}, desired_horizon={desired_horizon}: give both, or neither")
         if desired_return is not None and desired_horizon is not None:
             self.policy.set_command(desired_return, desired_horizon)
         self._command_is_fixed = desired_return is not None

@@ -1,0 +1,56 @@
+"""What the constructor accepts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
+
+from sb3_udrl.policies import BehaviorPolicy
+
+if TYPE_CHECKING:
+    from sb3_udrl.udrl.udrl import UDRL
+
+
+def check_arguments(model: UDRL) -> None:
+    """
+    Refuse arguments that are out of their range.
+
+    :param model: a model whose attributes hold the arguments of its constructor
+    :raises ValueError: naming the argument, its value and what would do
+    """
+    if not issubclass(model.policy_class, BehaviorPolicy):
+        raise ValueError(
+            f"policy={model.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
+            "If this is a saved model, load it with the algorithm that saved it"
+        )
+    at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
+    for name, minimum in at_least.items():
+        if getattr(model, name) < minimum:
+            raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
+    if model.patience is not None and model.patience < 1:
+        raise ValueError(f"patience={model.patience}: must be at least 1, or None for a fixed number of gradient steps")
+    if not 0 < model.validation_fraction < 1:
+        raise ValueError(f"validation_fraction={model.validation_fraction}: must be between 0 and 1")
+    for name, most in (("temperature", np.inf), ("epsilon", 1.0)):
+        values = np.asarray(getattr(model, name), dtype=np.float64)
+        if values.size == 0 or not ((values >= 0) & (values <= most)).all():
+            raise ValueError(f"{name}={getattr(model, name)}: every value must lie between 0 and {most}")
+
+
+def parse_train_freq(train_freq: int | tuple[int, str] | TrainFreq) -> TrainFreq:
+    """
+    The ``train_freq`` of a constructor in SB3's own form.
+
+    :param train_freq: a number of steps, or a pair of a number and ``"step"`` or ``"episode"``
+    :raises ValueError: if it is neither, or not positive
+    """
+    try:
+        value, unit = (train_freq, "step") if isinstance(train_freq, int) else train_freq
+        parsed = TrainFreq(int(value), TrainFrequencyUnit(unit))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'train_freq={train_freq!r}: give a number, (n, "step") or (n, "episode")') from error
+    if parsed.frequency < 1:
+        raise ValueError(f"train_freq={train_freq!r}: must be at least 1")
+    return parsed
