@@ -132,7 +132,7 @@ class UDRL(BaseAlgorithm):
         self.max_episode_steps = max_episode_steps
         self.replay_buffer_class = replay_buffer_class or EpisodicReplayBuffer
         self.replay_buffer_kwargs = replay_buffer_kwargs
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng()
         self._n_updates = 0
         self._command_is_fixed = False
         if _init_setup_model:
@@ -169,7 +169,8 @@ class UDRL(BaseAlgorithm):
         """
         super().set_random_seed(seed)
         if seed is not None:
-            self.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+            # not the seed alone: the first environment's generator would draw the very same numbers
+            self.rng.bit_generator.state = np.random.default_rng([seed, 1]).bit_generator.state
 
     # Learning
 
@@ -320,7 +321,7 @@ class UDRL(BaseAlgorithm):
         else:
             first = self._raw_obs()
             first = {key: value[starts] for key, value in first.items()} if isinstance(first, dict) else first[starts]
-            self._running.begin(starts, self._command_sampler.sample(first))
+            self._running.begin(starts, make_command(*self._command_sampler.sample(first), n_starts))
 
     # SB3's hooks
 
