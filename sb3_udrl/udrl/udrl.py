@@ -20,7 +20,7 @@ from stable_baselines3.common.utils import obs_as_tensor, should_collect_more_st
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
-from sb3_udrl.commands import CommandSampler, make_command_sampler
+from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy, FitOptions
