@@ -18,7 +18,8 @@ def test_environments_whose_episodes_have_different_lengths():
     lengths = [1, 3, 7]
     rec, finished, ages = recorder(3), [[], [], []], np.zeros(3, int)
     for now in range(2000):
-        rec.record((1000 * np.arange(3) + ages)[:, None].astype(np.float32), np.full(3, now % 5), np.arange(3) + ages / 10)
+        observations = (1000 * np.arange(3) + ages)[:, None]
+        rec.record(observations, np.full(3, now % 5), np.arange(3) + ages / 10)
         ages += 1
         np.testing.assert_array_equal(rec.n_steps, ages)
         for env in range(3):

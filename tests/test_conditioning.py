@@ -1,0 +1,109 @@
+"""How commands enter the network: every way against its formula."""
+
+import numpy as np
+import pytest
+import torch as th
+import torch.nn.functional as F
+from torch import nn
+
+from sb3_udrl.policies.conditioning import CONDITIONINGS, ConditionedMlp
+
+N, FEATURES, WIDTH = 5, 3, 4
+FEATURES_IN, COMMANDS = th.randn(N, FEATURES), th.randn(N, 2)
+
+
+def trunk(conditioning, net_arch=(WIDTH, WIDTH), embedding_dim=0, activation_fn=nn.ReLU):
+    th.manual_seed(1)
+    return ConditionedMlp(FEATURES, list(net_arch), activation_fn, conditioning, embedding_dim)
+
+
+def test_gating_multiplies_every_layer():
+    net = trunk("gating")
+    first, second = net.layers
+    hidden = F.relu(first.linear(FEATURES_IN)) * 2 * th.sigmoid(first.gate(COMMANDS))
+    hidden = F.relu(second.linear(hidden)) * 2 * th.sigmoid(second.gate(COMMANDS))
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), hidden)
+
+
+def test_first_gating_multiplies_the_first_layer_only():
+    net = trunk("first_gating")
+    first, second = net.layers
+    hidden = F.relu(first.linear(FEATURES_IN)) * 2 * th.sigmoid(first.gate(COMMANDS))
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), F.relu(second.linear(hidden)))
+    assert not hasattr(second, "gate")
+
+
+def test_prelu_multiplies_two_embeddings():
+    net = trunk("prelu", net_arch=[WIDTH])
+    layer = net.layers[0]
+    own = F.prelu(layer.linear(FEATURES_IN), layer.activation.weight)
+    command = F.prelu(layer.embedding[0](COMMANDS), layer.embedding[1].weight)
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), own * command)
+
+
+def test_bilinear_weights_are_linear_in_the_command():
+    net = trunk("bilinear", net_arch=[WIDTH])
+    layer = net.layers[0]
+    weights = layer.by_command.weight.view(2, WIDTH, FEATURES)
+    biases = layer.by_command.bias.view(2, WIDTH)
+    expected = []
+    for features, command in zip(FEATURES_IN, COMMANDS, strict=True):
+        weight = layer.linear.weight + command[0] * weights[0] + command[1] * weights[1]
+        bias = layer.linear.bias + command[0] * biases[0] + command[1] * biases[1]
+        expected.append(F.relu(weight @ features + bias))
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), th.stack(expected))
+
+
+def test_concat_is_one_more_input():
+    net = trunk("concat", net_arch=[WIDTH])
+    expected = F.relu(net.layers[0].linear(th.cat([FEATURES_IN, COMMANDS], 1)))
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
+
+
+def test_masked_is_a_plain_network():
+    net = trunk("masked", embedding_dim=8)
+    expected = F.relu(net.layers[1].linear(F.relu(net.layers[0].linear(FEATURES_IN))))
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
+    assert not list(net.embed.parameters())  # no dead weights
+
+
+@pytest.mark.parametrize("net_arch", [[], [WIDTH], [WIDTH, WIDTH]])
+@pytest.mark.parametrize("embedding_dim", [0, 8])
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_the_command_matters_unless_masked(conditioning, embedding_dim, net_arch):
+    net = trunk(conditioning, net_arch, embedding_dim)
+    out = net(FEATURES_IN, COMMANDS)
+    assert out.shape == (N, net.latent_dim)
+    assert net.latent_dim == (net_arch[-1] if net_arch else FEATURES)
+    for column in range(2):
+        other = COMMANDS.clone()
+        other[:, column] += 1
+        assert th.equal(net(FEATURES_IN, other), out) == (conditioning == "masked")
+
+
+@pytest.mark.parametrize("conditioning", set(CONDITIONINGS) - {"masked"})
+def test_gradients_reach_every_weight(conditioning):
+    net = trunk(conditioning, embedding_dim=8, activation_fn=nn.Tanh)
+    net(FEATURES_IN, COMMANDS).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_embedding_is_a_squashed_linear_map():
+    net = trunk("concat", net_arch=[WIDTH], embedding_dim=8)
+    embedded = th.tanh(net.embed[0](COMMANDS))
+    expected = F.relu(net.layers[0].linear(th.cat([FEATURES_IN, embedded], 1)))
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
+
+
+def test_rows_do_not_mix():
+    for conditioning in CONDITIONINGS:
+        net = trunk(conditioning, embedding_dim=8)
+        together = net(FEATURES_IN, COMMANDS)
+        alone = th.cat([net(FEATURES_IN[i : i + 1], COMMANDS[i : i + 1]) for i in range(N)])
+        np.testing.assert_allclose(together.detach(), alone.detach(), atol=1e-6)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match=r"conditioning='film': choose one of \['bilinear', 'concat'"):
+        trunk("film")

@@ -1,0 +1,79 @@
+"""Small worlds with known answers: what a behavior function that learned must do."""
+
+import numpy as np
+import pytest
+from helpers import make_vec, probe_model
+from probe_envs import Corridor, CostlySteps, TellingArms, TwoArms, TwoPaths
+
+from sb3_udrl.evaluation import run_commands
+from sb3_udrl.policies.conditioning import CONDITIONINGS
+
+
+def act(model, observation, desired_return, desired_horizon):
+    action, _ = model.predict(
+        np.asarray(observation, np.float32), deterministic=True, command=(desired_return, desired_horizon)
+    )
+    return int(action)
+
+
+def obeys_arms(model):
+    return act(model, [1], 0, 1) == 0 and act(model, [1], 1, 1) == 1
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_two_arms_obey_the_command_unless_it_is_masked(conditioning):
+    model = probe_model(make_vec(TwoArms), 1_000, policy_kwargs={"conditioning": conditioning})
+    assert obeys_arms(model) == (conditioning != "masked")
+
+
+def test_two_arms_without_hidden_layers():
+    """The observation is constant, so its features are scaled by the command only."""
+    model = probe_model(make_vec(TwoArms), 1_000, net_arch=(), policy_kwargs={"conditioning": "concat"})
+    assert obeys_arms(model)
+
+
+def test_two_arms_with_scaled_commands():
+    policy_kwargs = {"return_scale": 1.0, "horizon_scale": 0.1}
+    assert obeys_arms(probe_model(make_vec(TwoArms), 1_000, policy_kwargs=policy_kwargs))
+
+
+@pytest.mark.parametrize("conditioning", [c for c in CONDITIONINGS if c != "masked"])
+def test_observation_and_command_are_both_needed(conditioning):
+    model = probe_model(make_vec(TellingArms), 1_500, policy_kwargs={"conditioning": conditioning})
+    assert [act(model, [paying], desired, 1) for paying in (-1, 1) for desired in (0, 1)] == [1, 0, 0, 1]
+
+
+def test_the_horizon_alone_can_decide():
+    """Both doors pay 1; only the time that is left tells which one is meant."""
+    model = probe_model(make_vec(Corridor, length=3), 2_500)
+    achieved, lengths = run_commands(model, make_vec(Corridor, length=3), [1, 1], [1, 3])
+    np.testing.assert_array_equal(achieved, [1, 1])
+    np.testing.assert_array_equal(lengths, [1, 3])
+
+
+def test_different_returns_lead_down_different_paths():
+    model = probe_model(make_vec(TwoPaths), 2_500)
+    achieved, lengths = run_commands(model, make_vec(TwoPaths, 2), [1, 5, 1, 5], [2, 6, 2, 6])
+    np.testing.assert_array_equal(achieved, [1, 5, 1, 5])
+    np.testing.assert_array_equal(lengths, [2, 6, 2, 6])
+
+
+def test_negative_rewards_and_a_command_that_says_when_to_stop():
+    """Nothing but the remaining command changes during an episode."""
+    model = probe_model(make_vec(CostlySteps), 3_000, command_sampler="quantile", command_sampler_kwargs={"low": 0.0})
+    env = make_vec(CostlySteps)
+    asked = np.arange(1, 6)
+    achieved, lengths = run_commands(model, env, -asked, asked)
+    np.testing.assert_array_equal(lengths, asked)
+    np.testing.assert_array_equal(achieved, -asked)
+
+
+def test_several_environments_learn_the_same():
+    assert obeys_arms(probe_model(make_vec(TwoArms, 3), 1_200, train_freq=40))
+
+
+@pytest.mark.parametrize("trailing_probability", [0.0, 0.75])
+def test_random_segment_ends_teach_obedience_too(trailing_probability):
+    model = probe_model(make_vec(TwoPaths), 3_000, replay_buffer_kwargs={"trailing_probability": trailing_probability})
+    achieved, _ = run_commands(model, make_vec(TwoPaths), [1, 5], [2, 6])
+    np.testing.assert_array_equal(achieved, [1, 5])

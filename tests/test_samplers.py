@@ -1,0 +1,214 @@
+"""Which command each episode gets."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import CommandSpy, episode, make_vec, small_buffer, tiny_model
+from probe_envs import Scripted
+from stable_baselines3.common.callbacks import CallbackList, EveryNTimesteps
+
+from sb3_udrl import Command
+from sb3_udrl.commands import (
+    COMMAND_SAMPLERS,
+    CommandSampler,
+    CurriculumCommands,
+    FixedCommands,
+    JointCommands,
+    MeanPlusStdCommands,
+    QuantileCommands,
+    make_command,
+)
+
+# Returns 1, 4, 9 and 16, with lengths that grow differently
+FOUR = [[1], [2, 2], [3, 3, 3], [8, 8]]
+FIRST = np.zeros((1000, 1))  # first observations of 1,000 episodes
+
+
+def attached(sampler, episodes=FOUR, progress_remaining=1.0):
+    """A sampler that sees a buffer, without any training."""
+    buffer = small_buffer(1000)
+    for rewards in episodes:
+        buffer.add(episode(rewards))
+    rng = np.random.default_rng(0)
+    sampler.model = SimpleNamespace(replay_buffer=buffer, rng=rng, _current_progress_remaining=progress_remaining)
+    return sampler
+
+
+def pairs(command):
+    return set(zip(command.desired_return, command.desired_horizon, strict=True))
+
+
+def test_mean_plus_std_follows_the_paper():
+    sampler = attached(MeanPlusStdCommands(n_elites=2))  # returns 9 and 16, lengths 3 and 2
+    command = sampler.sample(FIRST)
+    np.testing.assert_array_equal(command.desired_horizon, 2.5)
+    assert 12.5 <= command.desired_return.min() < 12.7
+    assert 15.8 < command.desired_return.max() <= 16
+    assert command.desired_return.mean() == pytest.approx(12.5 + 3.5 / 2, abs=0.1)
+    assert pairs(sampler.best()) == {(12.5, 2.5)}
+
+
+def test_joint_takes_return_and_length_of_the_same_episode():
+    sampler = attached(JointCommands(n_elites=3, optimism=0.0))
+    assert pairs(sampler.sample(FIRST)) == {(4, 2), (9, 3), (16, 2)}
+    best = sampler.best()
+    assert 4 <= best.desired_return[0] <= 16 and 2 <= best.desired_horizon[0] <= 3
+
+
+def test_joint_asks_for_more_than_was_achieved():
+    command = attached(JointCommands(n_elites=1, optimism=1.0), [[8, 8], [8.5, 8]]).sample(FIRST)
+    assert command.desired_return.min() >= 16.5 and command.desired_return.max() > 16.5
+    assert (command.desired_horizon >= 2).all()
+
+
+def test_joint_commands_stay_valid_when_returns_are_negative():
+    command = attached(JointCommands(n_elites=4, optimism=5.0), [[-1] * 9, [-1], [-3, -3], [-2]]).sample(FIRST)
+    assert (command.desired_horizon >= 1).all()
+    assert command.desired_return.min() >= -9
+
+
+def test_fixed_asks_for_the_same():
+    sampler = attached(FixedCommands(7, 3))
+    assert pairs(sampler.sample(FIRST)) == {(7, 3)}
+    assert pairs(sampler.best()) == {(7, 3)}
+
+
+def test_quantiles_are_those_of_the_stored_returns():
+    assert pairs(attached(QuantileCommands(0, 1)).sample(FIRST)) == {(1, 1), (4, 2), (9, 3), (16, 2)}
+    assert pairs(attached(QuantileCommands(0.8, 1)).sample(FIRST)) == {(9, 3), (16, 2)}
+    assert pairs(attached(QuantileCommands(1, 1)).sample(FIRST)) == {(16, 2)}
+    assert pairs(attached(QuantileCommands(0, 0)).sample(FIRST)) == {(1, 1)}
+
+
+def test_quantiles_of_a_single_episode():
+    assert pairs(attached(QuantileCommands(), [[3]]).sample(FIRST)) == {(3, 1)}
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 1), (0.5, 0.4), (0, 1.1)])
+def test_quantiles_out_of_range(low, high):
+    with pytest.raises(ValueError, match=f"low={low}, high={high}: must be 0 <= low <= high <= 1"):
+        QuantileCommands(low, high)
+
+
+@pytest.mark.parametrize(
+    ("progress_remaining", "returns"), [(1.0, (50, 60)), (0.5, (75, 85)), (0.2, (90, 100)), (0.0, (90, 100))]
+)
+def test_the_curriculum_rises_with_progress(progress_remaining, returns):
+    sampler = attached(CurriculumCommands(start=0.5, width=0.1), [[r] for r in range(101)], progress_remaining)
+    sampler.on_rollout_start()
+    drawn = sampler.sample(FIRST).desired_return
+    assert (drawn.min(), drawn.max()) == returns
+
+
+def test_by_default_the_best_is_the_mean_of_the_ten_best():
+    class Own(CommandSampler):
+        def sample(self, observations):
+            raise NotImplementedError
+
+    best = attached(Own(), [[r] for r in range(30)]).best()
+    assert pairs(best) == {(24.5, 1)}
+
+
+@pytest.mark.parametrize("name", COMMAND_SAMPLERS)
+def test_every_sampler_trains_by_its_name(name):
+    kwargs = {"desired_return": 3, "desired_horizon": 2} if name == "fixed" else {}
+    model = tiny_model(make_vec(Scripted, 2), command_sampler=name, command_sampler_kwargs=kwargs).learn(200)
+    assert type(model._command_sampler) is COMMAND_SAMPLERS[name]
+    expected = model._command_sampler.best()
+    np.testing.assert_allclose(model.policy.eval_command, np.concatenate(expected), rtol=1e-6)
+
+
+def test_joint_is_installed_by_default():
+    model = tiny_model(make_vec(Scripted)).learn(40)
+    assert isinstance(model._command_sampler, JointCommands)
+
+
+def test_arguments_reach_the_sampler():
+    model = tiny_model(make_vec(Scripted), command_sampler_kwargs={"n_elites": 3}).learn(40)
+    assert model._command_sampler.n_elites == 3
+
+
+class AscendingCommands(CommandSampler):
+    """What a user writes: ask for the best so far and a bit more, in as many steps."""
+
+    def sample(self, observations):
+        n = len(observations)
+        best = self.replay_buffer.best(1)
+        more = 1 + self.rng.random(n)
+        return make_command(self.replay_buffer.returns[best] + more, self.replay_buffer.lengths[best], n)
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: [s], lambda s: CallbackList([EveryNTimesteps(10, s)])])
+def test_a_sampler_of_ones_own_takes_the_place_of_the_default(wrap):
+    """Alone, in a list, or inside of other callbacks; what it asks for is what the network gets to see."""
+    sampler = AscendingCommands()
+    asked = []
+    sample = sampler.sample
+    sampler.sample = lambda observations: asked.append((observations.copy(), sample(observations))) or asked[-1][1]
+    model = tiny_model(make_vec(Scripted, 2, lengths=(4,), rewards=(1,)))
+    with CommandSpy(model) as spy:
+        model.learn(120, callback=wrap(sampler))
+    assert model._command_sampler is sampler
+    # the first commands are drawn when the episodes end that ran while there was nothing to act on
+    firsts = [rows for rows in spy.commands if (rows[:, 1] == 4).all()]
+    assert len(firsts) >= 5
+    for (observations, command), rows in zip(asked, firsts, strict=False):
+        np.testing.assert_array_equal(np.stack(command, 1), rows)
+        np.testing.assert_array_equal(observations[:, 1], 0)  # first observations
+        assert (rows[:, 0] >= 5).all() and (rows[:, 0] < 6).all()
+
+
+def test_a_sampler_is_asked_only_for_the_episodes_that_start():
+    counts = []
+
+    class Counting(FixedCommands):
+        def sample(self, observations):
+            counts.append(len(observations))
+            return super().sample(observations)
+
+    lengths = iter([(4,), (8,)])
+    env = make_vec(Scripted, 2)
+    for wrapped in env.envs:
+        wrapped.unwrapped.lengths = next(lengths)
+    tiny_model(env, learning_starts=16, train_freq=8).learn(64, callback=Counting(1, 1))
+    assert counts == [1, 2, 1, 2, 1, 2] or counts == [2, 1, 2, 1, 2, 1, 2]
+
+
+def test_collection_advances_commands_by_raw_rewards():
+    model = tiny_model(make_vec(Scripted, lengths=(3,), rewards=(5, -2, 1)), learning_starts=6, train_freq=6)
+    with CommandSpy(model) as spy:
+        model.learn(60, callback=FixedCommands(10, 2))
+    played = np.concatenate(spy.commands).reshape(-1, 3, 2)
+    assert len(played) > 5
+    for rows in played:
+        np.testing.assert_array_equal(rows, [[10, 2], [5, 1], [7, 1]])
+
+
+def test_two_samplers_are_an_error():
+    with pytest.raises(ValueError, match=r"2 command samplers.*pass one"):
+        tiny_model(make_vec(Scripted)).learn(40, callback=[FixedCommands(1, 1), QuantileCommands()])
+
+
+def test_an_unknown_name_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"command_sampler='best': choose one of \['curriculum', 'fixed', 'joint'"):
+        tiny_model(make_vec(Scripted), command_sampler="best")
+
+
+def test_arguments_that_do_not_fit_are_refused_at_once():
+    with pytest.raises(ValueError, match=r"command_sampler_kwargs=\{'desired': 1\} do not fit FixedCommands"):
+        tiny_model(make_vec(Scripted), command_sampler="fixed", command_sampler_kwargs={"desired": 1})
+
+
+def test_a_class_is_as_good_as_a_name():
+    model = tiny_model(make_vec(Scripted), command_sampler=AscendingCommands).learn(100)
+    assert isinstance(model._command_sampler, AscendingCommands)
+
+
+def test_a_sampler_that_returns_nonsense_is_noticed():
+    class Broken(CommandSampler):
+        def sample(self, observations):
+            return Command(np.array([np.nan]), np.array([1.0]))
+
+    with pytest.raises(ValueError, match="finite"):
+        tiny_model(make_vec(Scripted)).learn(100, callback=Broken())
