@@ -19,8 +19,12 @@ source_suffix = {".md": "markdown"}
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"  # the types of what the docstrings name
+autodoc_typehints = "signature"  # not "description": that would confuse attributes and parameters of the same name
+autodoc_typehints_format = "short"
+autodoc_type_aliases = {
+    name: name for name in ("Array", "ArrayLike", "FloatArray", "MaybeCallback", "Observation", "PyTorchObs", "WarmUpFunction")
+}
+python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 autodoc_preserve_defaults = True
