@@ -115,7 +115,10 @@ class BehaviorPolicy(BasePolicy):
         :param command: desired return and horizon, numbers or ``(n_envs,)``; by default what :meth:`set_command` set
         :raises ValueError: if the command is not finite or of another shape
         """
-        desired_return, desired_horizon = self.eval_command.tolist() if command is None else command
+        try:
+            desired_return, desired_horizon = self.eval_command.tolist() if command is None else command
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"command={command!r}: give a pair of desired return and desired horizon") from error
         return make_command(desired_return, desired_horizon, n_envs)
 
     def predict(
@@ -169,6 +172,12 @@ class BehaviorPolicy(BasePolicy):
     ) -> tuple[Command, PolicyState]:
         """The command of this step, and the state (return, horizon, steps so far, Monitor's steps before the episode)."""
         starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
+        n_rows = n_envs if state is None else len(state[0])
+        if n_rows != n_envs or len(starts) != n_envs:
+            raise ValueError(
+                f"state has {n_rows} rows and episode_start {len(starts)} for {n_envs} observations: "
+                "pass what the last call returned, for the same environments"
+            )
         if state is None:
             starts = np.ones(n_envs, dtype=bool)
             state = (
@@ -178,11 +187,6 @@ class BehaviorPolicy(BasePolicy):
                 np.zeros(n_envs, dtype=np.int64),
             )
         previous, steps, offsets = Command(state[0], state[1]), state[2] + 1, state[3]
-        if len(previous.desired_return) != n_envs or len(starts) != n_envs:
-            raise ValueError(
-                f"state has {len(previous.desired_return)} rows and episode_start {len(starts)} for {n_envs} observations: "
-                "pass what the last call returned, for the same environments"
-            )
         tracked = tracked_rewards(n_envs)
         if reward is None:
             rewards = previous.desired_return / previous.desired_horizon

@@ -123,6 +123,10 @@ class ConditionedMlp(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.latent_dim = net_arch[-1] if net_arch else features_dim
 
+    def conditioned_layers(self) -> list[ConditionedLayer]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, ConditionedLayer)]
+
     def forward(self, features: th.Tensor, command: th.Tensor) -> th.Tensor:
         """
         :param features: ``(n, features_dim)``

@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
 from stable_baselines3.common.utils import obs_as_tensor, should_collect_more_steps
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
@@ -159,6 +159,7 @@ class UDRL(BaseAlgorithm):
         self._temperature = th.as_tensor(np.resize(self.temperature, (self.n_envs, 1)), dtype=th.float32, device=self.device)
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs)
         make_command_sampler(self.command_sampler, self.command_sampler_kwargs)  # so that a mistake shows here
+        self._stores_raw_obs = True
         self._obedience: deque[tuple[float, float, float, float]] = deque(maxlen=self._stats_window_size)
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -254,7 +255,7 @@ class UDRL(BaseAlgorithm):
         started = time.perf_counter()
         learning_rate = self.lr_schedule(self._current_progress_remaining)
         options = FitOptions(
-            gradient_steps, batch_size, learning_rate, self.patience, self.validation_fraction, self._vec_normalize_env
+            gradient_steps, batch_size, learning_rate, self.patience, self.validation_fraction, self._normalizer
         )
         report = self.policy.fit(self.replay_buffer, options)
         self._n_updates += report.n_updates
@@ -289,9 +290,14 @@ class UDRL(BaseAlgorithm):
             return np.clip(actions, self.action_space.low, self.action_space.high)
         return actions
 
+    @property
+    def _normalizer(self) -> VecNormalize | None:
+        """``VecNormalize``, unless wrappers above it (frame stacks) change its observations: then they are stored as seen."""
+        return self._vec_normalize_env if self._stores_raw_obs else None
+
     def _raw_obs(self) -> Any:
         """The observations before this step, as they were before ``VecNormalize``."""
-        return self._last_obs if self._vec_normalize_env is None else self._last_original_obs
+        return self._last_obs if self._normalizer is None else self._last_original_obs
 
     def _raw_rewards(self, rewards: NDArray[Any]) -> NDArray[Any]:
         return rewards if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
@@ -335,6 +341,8 @@ class UDRL(BaseAlgorithm):
     ) -> tuple[int, BaseCallback]:
         resets = reset_num_timesteps or self._last_obs is None
         result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        normalize = self._vec_normalize_env
+        self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
         if resets:  # the environments start anew, so the episodes that ran are cut off and dropped
             self._running.recorder.discard()
             self._begin_episodes(np.ones(self.n_envs, dtype=bool))

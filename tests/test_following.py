@@ -1,0 +1,177 @@
+"""Command following: figures by hand, the callback, and what is lost without commands."""
+
+import csv
+
+import numpy as np
+import pytest
+from helpers import CommandSpy, episode, make_vec, probe_model, small_buffer, tiny_model
+from probe_envs import CostlySteps, Scripted, TwoArms
+from stable_baselines3.common.logger import configure
+
+from sb3_udrl.evaluation import (
+    CommandFollowing,
+    CommandFollowingCallback,
+    command_following,
+    evaluate_policy,
+    mask_command,
+    run_commands,
+    stored_commands,
+)
+from sb3_udrl.evaluation.following import average_ranks
+
+
+def following(desired, achieved, desired_horizon=None, achieved_horizon=None):
+    desired, achieved = np.array(desired, float), np.array(achieved, float)
+    if desired_horizon is None:
+        desired_horizon, achieved_horizon = np.ones(len(desired)), np.ones_like(achieved)
+    return CommandFollowing(desired, np.array(desired_horizon, float), achieved, np.array(achieved_horizon, float))
+
+
+def test_figures_by_hand():
+    result = following([1, 2, 3], [[1, 1], [2, 4], [2, 2]], [5, 5, 5], [[5, 7], [5, 5], [1, 3]])
+    assert result.mean_abs_error == pytest.approx((0 + 1 + 1) / 3)
+    assert result.horizon_mean_abs_error == pytest.approx((1 + 0 + 3) / 3)
+    assert result.r_squared == pytest.approx(1 - 6 / 6)
+    assert result.rank_correlation == pytest.approx(0.5)
+
+
+def test_perfect_obedience():
+    result = following([1, 5, 9], [[1, 1], [5, 5], [9, 9]])
+    assert (result.mean_abs_error, result.r_squared) == (0, 1)
+    assert result.rank_correlation == pytest.approx(1)
+
+
+def test_perfect_disobedience():
+    result = following([1, 2, 3], [[3], [2], [1]])
+    assert result.rank_correlation == pytest.approx(-1)
+    assert result.r_squared == pytest.approx(1 - 8 / 2)
+
+
+def test_rank_correlation_only_cares_for_order():
+    assert following([1, 2, 3, 4], [[0], [1], [100], [1e6]]).rank_correlation == pytest.approx(1)
+
+
+def test_nothing_changes_nothing_correlates():
+    result = following([1, 2, 3], [[7], [7], [7]])
+    assert np.isnan(result.rank_correlation) and np.isnan(result.r_squared)
+    assert np.isnan(following([2, 2], [[1], [3]]).rank_correlation)
+
+
+def test_equal_values_share_their_rank():
+    np.testing.assert_array_equal(average_ranks(np.array([10.0, 30, 20, 20, 5])), [1, 4, 2.5, 2.5, 0])
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 3, 7])
+def test_episodes_are_attributed_to_their_commands(n_envs):
+    """An agent that stops as told: what each command achieves does not depend on which environment plays it."""
+    model = probe_model(make_vec(CostlySteps), 3_000, command_sampler="quantile", command_sampler_kwargs={"low": 0.0})
+    env = make_vec(CostlySteps, n_envs)
+    asked = np.array([3, 1, 2, 5, 1])
+    achieved, lengths = run_commands(model, env, -asked, asked)
+    np.testing.assert_array_equal(lengths, asked)
+    np.testing.assert_array_equal(achieved, -asked)
+
+
+def test_returns_and_lengths_by_hand():
+    env = make_vec(Scripted, 2, lengths=(3, 1, 4))
+    returns, lengths = run_commands(tiny_model(env), env, np.zeros(5), 1)
+    np.testing.assert_array_equal(lengths, [3, 3, 1, 1, 4])
+    np.testing.assert_array_equal(returns, [6, 6, 11, 11, 90])
+
+
+def test_command_following_repeats_every_command():
+    env = make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4))
+    result = command_following(tiny_model(env), env, [1, 9], [2, 3], n_episodes=3)
+    np.testing.assert_array_equal(result.achieved_return, np.full((2, 3), 5))
+    np.testing.assert_array_equal(result.achieved_horizon, np.full((2, 3), 2))
+    np.testing.assert_array_equal(result.desired_return, [1, 9])
+    assert result.mean_abs_error == 4 and result.horizon_mean_abs_error == 0.5
+
+
+def test_sampled_and_greedy_actions():
+    env = make_vec(TwoArms, 8)
+    model = tiny_model(env)
+    greedy = command_following(model, env, [0], [1], n_episodes=100)
+    sampled = command_following(model, env, [0], [1], n_episodes=100, deterministic=False)
+    assert greedy.achieved_return.std() == 0
+    assert 0.2 < sampled.achieved_return.mean() < 0.8
+
+
+@pytest.mark.parametrize("commands", [([1, 2], [1]), ([], []), ([[1]], [[1]])])
+def test_lists_of_commands_must_fit(commands):
+    env = make_vec(TwoArms)
+    with pytest.raises(ValueError, match="two lists of the same length"):
+        command_following(tiny_model(env), env, *commands)
+
+
+def test_stored_commands_span_what_was_experienced():
+    model = tiny_model(make_vec(TwoArms))
+    model.replay_buffer = small_buffer(10**4)
+    for achieved in range(101):
+        model.replay_buffer.add(episode([achieved / (achieved // 10 + 1)] * (achieved // 10 + 1)))
+    returns, horizons = stored_commands(model, 4)
+    np.testing.assert_allclose(returns, np.linspace(5, 100, 4), rtol=1e-5)
+    np.testing.assert_array_equal(horizons, [1, 4, 7, 11])
+
+
+def test_stored_commands_need_episodes():
+    with pytest.raises(ValueError, match="replay buffer is empty"):
+        stored_commands(tiny_model(make_vec(TwoArms)))
+
+
+def test_the_callback_logs_how_commands_are_followed(tmp_path):
+    env = make_vec(Scripted, lengths=(2,), rewards=(1, 4))
+    model = tiny_model(env)
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    callback = CommandFollowingCallback(make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4)), 96, ([3, 9], [2, 4]), 1)
+    model.learn(128, callback=callback)
+    with open(tmp_path / "progress.csv") as file:
+        logged = list(csv.DictReader(file))
+    keys = ("mean_abs_error", "horizon_mean_abs_error", "r_squared", "rank_correlation")
+    found = [[row.get(f"command_following/{key}", "") for key in keys] for row in logged]
+    assert found[0] == [""] * 4 and found[1] == [""] * 4
+    assert float(found[2][0]) == 3  # 5 achieved, 3 and 9 desired
+    assert float(found[2][1]) == 1
+    np.testing.assert_array_equal(callback.last_result.achieved_return, [[5], [5]])
+
+
+def test_the_callback_takes_its_commands_from_the_buffer():
+    env = make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4))
+    callback = CommandFollowingCallback(env, eval_freq=40)
+    tiny_model(make_vec(Scripted, lengths=(2,), rewards=(1, 4))).learn(64, callback=callback)
+    assert callback.last_result.desired_return.tolist() == [5] * 9
+    assert callback.last_result.desired_horizon.tolist() == [2] * 9
+
+
+def test_the_callback_waits_for_the_first_episode():
+    env = make_vec(Scripted, lengths=(50,))
+    callback = CommandFollowingCallback(env, eval_freq=10)
+    tiny_model(make_vec(Scripted, lengths=(50,))).learn(40, callback=callback)
+    assert callback.last_result is None
+
+
+def test_without_its_commands_an_obedient_agent_obeys_no_more():
+    model = probe_model(make_vec(TwoArms), 1_000)
+    env = make_vec(TwoArms)
+
+    def achieved():
+        return [evaluate_policy(model, env, 3, command=(desired, 1))[0] for desired in (0, 1)]
+
+    assert achieved() == [0, 1]
+    with mask_command(model):
+        low, high = achieved()
+        assert low == high
+    assert achieved() == [0, 1]
+    with mask_command(model.policy):
+        assert len(set(achieved())) == 1
+
+
+def test_a_masked_agent_sees_the_average_command():
+    model = probe_model(make_vec(TwoArms), 1_000)
+    inputs = []
+    hook = model.policy.trunk.embed.register_forward_hook(lambda _, given, __: inputs.append(given[0]))
+    with mask_command(model), CommandSpy(model) as spy:
+        model.predict(np.ones((2, 1), np.float32), command=([0, 50], [1, 99]))
+    hook.remove()
+    assert (inputs[0] == 0).all()  # standardized
+    np.testing.assert_array_equal(spy.commands[0], [[0, 1], [50, 99]])  # commands themselves go on as ever
