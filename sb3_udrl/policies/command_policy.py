@@ -98,7 +98,7 @@ class CommandPolicy(GradientFit):
         if ortho_init:
             self.features_extractor.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
             self.trunk.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
-            for layer in self.trunk.conditioned_layers():  # standardized to zero, a constant observation would never get past a ReLU
+            for layer in self.trunk.conditioned_layers():  # else a constant input, standardized to zero, gets past no ReLU
                 nn.init.uniform_(layer.linear.bias, -0.1, 0.1)
             self.init_weights(self.action_head.linear, gain=0.01)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
