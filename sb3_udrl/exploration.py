@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Array, Observation
 
@@ -66,7 +67,7 @@ class UniformWarmUp(WarmUp):
 
 
 class StickyWarmUp(WarmUp):
-    """Uniform actions, each repeated with a probability that is drawn anew for every episode, between 0.8 and 0.98."""
+    """Uniform actions, each repeated with a probability that is drawn anew for every episode, between 0.85 and 0.98."""
 
     def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
         super().__init__(action_space, n_envs, rng)
@@ -75,7 +76,7 @@ class StickyWarmUp(WarmUp):
 
     def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
         if starts.any():
-            self.stickiness = np.where(starts, self.rng.uniform(0.8, 0.98, self.n_envs), self.stickiness)
+            self.stickiness = np.where(starts, self.rng.uniform(0.85, 0.98, self.n_envs), self.stickiness)
         change = starts | (self.rng.random(self.n_envs) >= self.stickiness)
         fresh = uniform_actions(self.action_space, self.n_envs, self.rng)
         self.actions[change] = fresh[change]
@@ -83,27 +84,32 @@ class StickyWarmUp(WarmUp):
 
 
 class NetworkWarmUp(WarmUp):
-    """A freshly drawn random network for every episode: one hidden layer of 16 units on the flattened observation."""
+    """
+    A freshly drawn random network for every episode: one hidden layer of 16 rectified units.
+
+    Observations are flattened and standardized by running statistics; without that a large component would decide alone.
+    """
 
     _HIDDEN = 16
 
     def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
         super().__init__(action_space, n_envs, rng)
-        self.hidden: NDArray[Any] | None = None
+        self.statistics: RunningMeanStd | None = None
 
     def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
         parts = observations.values() if isinstance(observations, dict) else [observations]
         inputs = np.concatenate([np.asarray(part, dtype=np.float64).reshape(self.n_envs, -1) for part in parts], axis=1)
-        inputs = inputs / np.maximum(1.0, np.abs(inputs).max(axis=1, keepdims=True) / 4)
-        if self.hidden is None:
-            self.hidden = np.zeros((self.n_envs, inputs.shape[1] + 1, self._HIDDEN))
+        if self.statistics is None:
+            self.statistics = RunningMeanStd(shape=inputs.shape[1:])
+            self.hidden = np.zeros((self.n_envs, inputs.shape[1], self._HIDDEN))
             self.output = np.zeros((self.n_envs, self._HIDDEN, self._n_outputs()))
+        self.statistics.update(inputs)
+        inputs = np.clip((inputs - self.statistics.mean) / np.sqrt(self.statistics.var + 1e-8), -5, 5)
         for env in np.flatnonzero(starts):
-            self.hidden[env] = self.rng.standard_normal(self.hidden.shape[1:]) / np.sqrt(min(inputs.shape[1], 100))
-            self.output[env] = self.rng.standard_normal(self.output.shape[1:]) / np.sqrt(self._HIDDEN)
-        with_bias = np.concatenate([inputs, np.ones((self.n_envs, 1))], axis=1)
-        hidden = np.tanh(np.einsum("ei,eih->eh", with_bias, self.hidden))
-        return self._to_actions(2 * np.einsum("eh,eho->eo", hidden, self.output))
+            self.hidden[env] = self.rng.standard_normal(self.hidden.shape[1:]) * np.sqrt(2 / inputs.shape[1])
+            self.output[env] = self.rng.standard_normal(self.output.shape[1:]) * np.sqrt(2 / self._HIDDEN)
+        hidden = np.maximum(np.einsum("ei,eih->eh", inputs, self.hidden), 0)
+        return self._to_actions(np.einsum("eh,eho->eo", hidden, self.output))
 
     def _n_outputs(self) -> int:
         space = self.action_space
