@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.callbacks import EventCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_udrl.evaluation.evaluate import RawRewards
 
@@ -185,6 +185,7 @@ class CommandFollowingCallback(EventCallback):
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq != 0 or (self.commands is None and self.model.replay_buffer.n_episodes == 0):
             return True
+        sync_envs_normalization(self.training_env, self.eval_env)
         returns, horizons = self.commands or stored_commands(self.model)
         result = command_following(self.model, self.eval_env, returns, horizons, self.n_episodes, self.deterministic)
         self.last_result = result

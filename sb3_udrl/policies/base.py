@@ -63,6 +63,7 @@ class BehaviorPolicy(BasePolicy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.optimizer = None  # type: ignore[assignment]  # stays so where nothing is learned by gradient
         self.register_buffer("eval_command", th.tensor([0.0, 1.0]))  # saved with the weights
 
     @abstractmethod
