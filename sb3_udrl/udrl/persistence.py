@@ -13,6 +13,7 @@ import torch as th
 from stable_baselines3.common.save_util import load_from_pkl, save_to_pkl
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.exploration import WarmUp, make_warm_up
 
 if TYPE_CHECKING:
     from sb3_udrl.udrl.udrl import UDRL
@@ -42,12 +43,21 @@ def written_at_once(path: str | pathlib.Path | io.BufferedIOBase, suffix: str) -
 
 def save_running_state(model: UDRL, target: Any) -> None:
     """
-    Save the replay buffer with the random generators of a model.
+    Save the replay buffer and all else that training needs to go on as if never stopped: the state of the random
+    generators and of the warm-up, and the commands of the episodes that are about to start.
 
     :param model: the model
     :param target: path or file
     """
-    state = {"replay_buffer": model.replay_buffer, "rng": model.rng, "torch_rng_state": th.get_rng_state()}
+    running = model._running
+    state = {
+        "replay_buffer": model.replay_buffer,
+        "rng": model.rng,  # one object in buffer and warm-up too, also after unpickling
+        "torch_rng_state": th.get_rng_state(),
+        "cuda_rng_states": th.cuda.get_rng_state_all(),
+        "warm_up": model._warm_up if isinstance(model._warm_up, WarmUp) else None,
+        "running": (running.command, running.asked, running.warm_up, running.recorder.n_steps == 0),
+    }
     save_to_pkl(target, state, model.verbose)
 
 
@@ -61,7 +71,8 @@ def load_running_state(model: UDRL, source: Any) -> None:
     """
     try:
         state = load_from_pkl(source, model.verbose)
-        buffer = state["replay_buffer"]
+        buffer, rng, warm_up, running = (state[key] for key in ("replay_buffer", "rng", "warm_up", "running"))
+        torch_rng_state, cuda_rng_states = state["torch_rng_state"], state["cuda_rng_states"]
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -73,7 +84,13 @@ def load_running_state(model: UDRL, source: Any) -> None:
             f"{source} holds episodes of {buffer.observation_space} and {buffer.action_space}, "
             f"the model acts in {model.observation_space} and {model.action_space}"
         )
-    model.replay_buffer = buffer
-    model.rng.bit_generator.state = state["rng"].bit_generator.state
-    buffer.rng = model.rng
-    th.set_rng_state(state["torch_rng_state"])
+    model.replay_buffer, model.rng = buffer, rng
+    th.set_rng_state(torch_rng_state)
+    th.cuda.set_rng_state_all(cuda_rng_states[: th.cuda.device_count()])
+    same_envs = len(running[-1]) == model.n_envs
+    if same_envs:
+        model._running.resume(*running)
+    if same_envs and type(warm_up) is type(model._warm_up):
+        model._warm_up = warm_up
+    else:
+        model._warm_up = make_warm_up(model.warm_up, model.action_space, model.n_envs, rng)

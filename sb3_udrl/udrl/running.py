@@ -31,6 +31,33 @@ class RunningEpisodes:
         self.asked = self.command  # what was asked for at the start
         self.warm_up = np.ones(n_envs, dtype=bool)  # played without a command
         self.starts = np.ones(n_envs, dtype=bool)  # at their first step
+        self.resumed = np.zeros(n_envs, dtype=bool)  # loaded, and about to take their first step
+        self.undecided = True  # nothing was asked of any episode yet
+
+    def resume(self, command: Command, asked: Command, warm_up: NDArray[np.bool_], at_start: NDArray[np.bool_]) -> None:
+        """
+        Take over what another run had decided about its next episodes.
+
+        :param command: of each episode
+        :param asked: of each episode
+        :param warm_up: episodes without a command, ``(n_envs,)``
+        :param at_start: episodes that have not taken a step, the only ones that can still be played, ``(n_envs,)``
+        """
+        self.command, self.asked, self.warm_up, self.resumed = command, asked, warm_up, at_start
+
+    def start_over(self, keep_resumed: bool) -> NDArray[np.bool_]:
+        """
+        Drop all running episodes, as after a reset of the environments.
+
+        :param keep_resumed: play the episodes that were loaded
+        :return: environments that need a decision about their next episode, ``(n_envs,)``
+        """
+        self.recorder.discard()
+        undecided = ~self.resumed if keep_resumed else np.ones_like(self.resumed)
+        self.resumed = np.zeros_like(self.resumed)
+        self.starts = np.ones_like(self.starts)
+        self.undecided = False
+        return undecided
 
     def begin(self, starts: NDArray[np.bool_], command: Command | None) -> None:
         """
@@ -39,7 +66,6 @@ class RunningEpisodes:
         :param starts: which ones, ``(n_envs,)``
         :param command: a row for each of them; None for warm-up episodes
         """
-        self.starts = starts
         self.warm_up = np.where(starts, command is None, self.warm_up)
         if command is not None:
             for running, fresh in zip(self.command, command, strict=True):

@@ -320,6 +320,8 @@ class UDRL(BaseAlgorithm):
     def _begin_episodes(self, starts: NDArray[np.bool_]) -> None:
         """Decide how the episodes that start now are played: as warm-up, or under which command."""
         n_starts = int(starts.sum())
+        if n_starts == 0:
+            return
         if self.num_timesteps < self.learning_starts or self._n_updates == 0:
             self._running.begin(starts, None)
         elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
@@ -343,9 +345,8 @@ class UDRL(BaseAlgorithm):
         result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         normalize = self._vec_normalize_env
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
-        if resets:  # the environments start anew, so the episodes that ran are cut off and dropped
-            self._running.recorder.discard()
-            self._begin_episodes(np.ones(self.n_envs, dtype=bool))
+        if resets or self._running.undecided:  # the environments start anew: the episodes that ran are cut off and dropped
+            self._begin_episodes(self._running.start_over(keep_resumed=not reset_num_timesteps))
         return result
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
