@@ -227,7 +227,14 @@ def test_actions_may_start_below_zero():
 
 
 @pytest.mark.parametrize(
-    "space", [spaces.MultiDiscrete([3, 300]), spaces.MultiDiscrete([2, 3], start=[250, 5]), spaces.MultiBinary([2, 2])]
+    "space",
+    [
+        spaces.MultiDiscrete([3, 300]),
+        spaces.MultiDiscrete([2, 30], start=[250, -5]),
+        spaces.MultiDiscrete([2, 3], start=[70_000, 5]),
+        spaces.MultiBinary([2, 2]),
+    ],
+    ids=str,
 )
 def test_every_action_of_a_composite_space_is_stored_exactly(space):
     space.seed(0)

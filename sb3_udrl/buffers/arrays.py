@@ -85,9 +85,14 @@ def observation_arrays(space: spaces.Space[Any], make: Callable[[tuple[int, ...]
 
     :param space: an observation space that SB3 supports
     :param make: called with the shape and dtype of one observation
+    :raises NotImplementedError: if the space is of another kind
     """
     if isinstance(space, spaces.Dict):
-        return {key: make(subspace.shape or (), subspace.dtype) for key, subspace in space.spaces.items()}
+        return {key: observation_arrays(subspace, make) for key, subspace in space.spaces.items()}
+    if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        raise NotImplementedError(
+            f"observation space {space} is not supported: use Box, Discrete, MultiDiscrete, MultiBinary or a Dict of these"
+        )
     return make(space.shape or (), space.dtype)
 
 
@@ -98,10 +103,12 @@ def action_dtype(space: spaces.Space[Any]) -> Any:
     :param space: an action space that SB3 supports
     """
     if isinstance(space, spaces.Discrete):
-        return np.min_scalar_type(int(space.start + space.n - 1)) if space.start >= 0 else space.dtype
-    if isinstance(space, spaces.MultiDiscrete):
-        return np.min_scalar_type(int(space.nvec.max()))
-    return space.dtype
+        first, last = int(space.start), int(space.start + space.n - 1)
+    elif isinstance(space, spaces.MultiDiscrete):
+        first, last = int(space.start.min()), int((space.start + space.nvec - 1).max())
+    else:
+        return space.dtype
+    return np.result_type(np.min_scalar_type(first), np.min_scalar_type(last))
 
 
 def n_rows(observations: Observation) -> int:
