@@ -105,9 +105,11 @@ class CommandPolicy(GradientFit):
 
     def _make_feature_standardizer(self) -> nn.Module:
         """Only where the features are the observation itself; learned features set their own scale."""
-        plain = isinstance(self.features_extractor, FlattenExtractor) and isinstance(self.observation_space, spaces.Box)
-        if self.standardize_observations and plain and not is_image_space(self.observation_space):
-            return Standardizer(self.features_extractor.features_dim)
+        space, extractor = self.observation_space, self.features_extractor
+        parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
+        vectors = all(isinstance(part, spaces.Box) and not is_image_space(part) for part in parts)
+        if self.standardize_observations and vectors and type(extractor) in (FlattenExtractor, CombinedExtractor):
+            return Standardizer(extractor.features_dim)
         return nn.Identity()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
