@@ -30,11 +30,10 @@ def make_command_sampler(name: str | type[CommandSampler], kwargs: dict[str, Any
     :param kwargs: its arguments
     :raises ValueError: if the name is unknown, or an argument is
     """
-    if isinstance(name, str):
-        if name not in COMMAND_SAMPLERS:
-            raise ValueError(f"command_sampler={name!r}: choose one of {sorted(COMMAND_SAMPLERS)}, or pass a class")
-        name = COMMAND_SAMPLERS[name]
+    sampler_class = COMMAND_SAMPLERS.get(name) if isinstance(name, str) else name
+    if not (isinstance(sampler_class, type) and issubclass(sampler_class, CommandSampler)):
+        raise ValueError(f"command_sampler={name!r}: choose one of {sorted(COMMAND_SAMPLERS)}, or pass a CommandSampler class")
     try:
-        return name(**(kwargs or {}))
+        return sampler_class(**(kwargs or {}))
     except TypeError as error:
-        raise ValueError(f"command_sampler_kwargs={kwargs} do not fit {name.__name__}: {error}") from error
+        raise ValueError(f"command_sampler_kwargs={kwargs} do not fit {sampler_class.__name__}: {error}") from error

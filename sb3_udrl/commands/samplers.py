@@ -63,10 +63,13 @@ class MeanPlusStdCommands(CommandSampler):
 
     :param n_elites: number of best episodes
     :param verbose: verbosity level
+    :raises ValueError: if ``n_elites`` is below one
     """
 
     def __init__(self, n_elites: int = 50, verbose: int = 0) -> None:
         super().__init__(verbose)
+        if n_elites < 1:
+            raise ValueError(f"n_elites={n_elites}: must be at least 1")
         self.n_elites = n_elites
 
     def sample(self, observations: Observation) -> Command:

@@ -94,7 +94,7 @@ class ConditionedMlp(nn.Module):
     :param activation_fn: non-linearity of the hidden layers
     :param conditioning: a key of ``CONDITIONINGS``
     :param embedding_dim: the command is embedded to this size first; 0 passes it on as it is
-    :raises ValueError: if ``conditioning`` is unknown
+    :raises ValueError: if ``conditioning`` is unknown, or ``embedding_dim`` negative
     """
 
     def __init__(
@@ -108,6 +108,8 @@ class ConditionedMlp(nn.Module):
         super().__init__()
         if conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning={conditioning!r}: choose one of {sorted(CONDITIONINGS)}")
+        if embedding_dim < 0:
+            raise ValueError(f"embedding_dim={embedding_dim}: must be at least 0, which stands for no embedding")
         first, further = CONDITIONINGS[conditioning]
         command_dim = embedding_dim or 2
         self.embed: nn.Module = nn.Identity()

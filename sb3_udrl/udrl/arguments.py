@@ -35,8 +35,8 @@ def check_arguments(model: UDRL) -> None:
         raise ValueError(f"validation_fraction={model.validation_fraction}: must be between 0 and 1")
     for name, most in (("temperature", np.inf), ("epsilon", 1.0)):
         values = np.asarray(getattr(model, name), dtype=np.float64)
-        if values.size == 0 or not ((values >= 0) & (values <= most)).all():
-            raise ValueError(f"{name}={getattr(model, name)}: every value must lie between 0 and {most}")
+        if values.size == 0 or not ((values >= 0) & (values <= most) & np.isfinite(values)).all():
+            raise ValueError(f"{name}={getattr(model, name)}: every value must be finite and lie between 0 and {most}")
 
 
 def parse_train_freq(train_freq: int | tuple[int, str] | TrainFreq) -> TrainFreq:

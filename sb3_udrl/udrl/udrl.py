@@ -409,6 +409,26 @@ class UDRL(BaseAlgorithm):
         with written_at_once(path, ".zip") as target:
             super().save(target, exclude, include)
 
+    @classmethod
+    def load(cls: type[SelfUDRL], path: str | pathlib.Path | io.BufferedIOBase, *args: Any, **kwargs: Any) -> SelfUDRL:
+        """
+        Load a model from a zip file.
+
+        :param path: file, or path with or without ``.zip``
+        :param args: as for every algorithm of SB3: ``env``, ``device``, ``custom_objects``, ...
+        :param kwargs: as for every algorithm of SB3; constructor parameters replace the saved ones
+        :return: the model
+        :raises ValueError: if the file holds something else, or the environment has other spaces
+        """
+        try:
+            return super().load(path, *args, **kwargs)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except (AssertionError, KeyError, OSError) as error:
+            if isinstance(error, AssertionError) and "No data found" not in str(error):
+                raise
+            raise ValueError(f"{path} is not a model that UDRL saved: {error}") from error
+
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
         Save the replay buffer and the state of the random generators, so that training goes on as if never stopped.

@@ -1,0 +1,233 @@
+"""Bad input gets an error that names the argument, its value and the fix, and leaves everything as it was."""
+
+import pickle
+import threading
+import zipfile
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from helpers import assert_same_parameters, make_vec, parameters_of, tiny_model
+from probe_envs import Scripted, TwoArms
+from stable_baselines3 import DQN, PPO
+
+from sb3_udrl import UDRL
+
+# Environments
+
+
+def test_an_environment_that_never_ends():
+    model = tiny_model(gym.make("Pendulum-v1").unwrapped, max_episode_steps=300)
+    with pytest.raises(ValueError, match=r"max_episode_steps=300 .*gymnasium.wrappers.TimeLimit or raise max_episode_steps"):
+        model.learn(1000)
+    assert model.replay_buffer.n_episodes == 0
+
+
+class Broken(Scripted):
+    """Fine for two episodes of three steps, then something goes wrong at the second step of the third."""
+
+    def __init__(self, reward=None, observation=None):
+        super().__init__(lengths=(3,), rewards=(1,))
+        self.bad_reward, self.bad_observation = reward, observation
+
+    def step(self, action):
+        observation, reward, *others = super().step(action)
+        now = self.n_episodes == 2
+        if now and self.t == 2 and self.bad_reward is not None:
+            reward = self.bad_reward
+        if now and self.t == 1 and self.bad_observation is not None:
+            observation[1] = self.bad_observation
+        return observation, reward, *others
+
+
+@pytest.mark.parametrize("reward", [np.nan, np.inf, -np.inf])
+def test_rewards_that_are_not_finite(reward):
+    model = tiny_model(make_vec(Broken, reward=reward))
+    with pytest.raises(ValueError, match=f"the reward of step 1 is {reward}: rewards must be finite, mend the environment"):
+        model.learn(100)
+    assert model.replay_buffer.returns.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("observation", [np.nan, np.inf])
+def test_observations_that_are_not_finite(observation):
+    model = tiny_model(make_vec(Broken, observation=observation))
+    with pytest.raises(ValueError, match=r"the observation of step 1 holds NaN or infinity: observations must be finite"):
+        model.learn(100)
+    assert model.replay_buffer.returns.tolist() == [3, 3]
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_rewards_that_are_too_large_for_single_precision():
+    with pytest.raises(ValueError, match="the reward of step 1 is inf"):
+        tiny_model(make_vec(Broken, reward=1e300)).learn(100)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("batch_size", 0, "batch_size=0: must be at least 1"),
+        ("gradient_steps", -2, "gradient_steps=-2: must be at least -1"),
+        ("learning_starts", -1, "learning_starts=-1: must be at least 0"),
+        ("max_episode_steps", 0, "max_episode_steps=0: must be at least 1"),
+        ("buffer_size", 0, "buffer_size=0: at least one transition must fit"),
+        ("train_freq", 0, "train_freq=0: must be at least 1"),
+        ("train_freq", (0, "episode"), r"train_freq=\(0, 'episode'\): must be at least 1"),
+        ("train_freq", (1, "epoch"), r"train_freq=\(1, 'epoch'\): give a number, \(n, \"step\"\) or \(n, \"episode\"\)"),
+        ("train_freq", "episode", r"train_freq='episode': give a number"),
+        ("train_freq", (1, "step", 2), r"train_freq=\(1, 'step', 2\): give a number"),
+        ("patience", 0, "patience=0: must be at least 1, or None"),
+        ("validation_fraction", 0.0, "validation_fraction=0.0: must be between 0 and 1"),
+        ("validation_fraction", 1.0, "validation_fraction=1.0: must be between 0 and 1"),
+        ("temperature", -0.5, r"temperature=-0.5: every value must be finite and lie between 0"),
+        ("temperature", [1.0, np.nan], r"temperature=\[1.0, nan\]: every value must be finite"),
+        ("temperature", np.inf, "temperature=inf: every value must be finite"),
+        ("temperature", [], r"temperature=\[\]"),
+        ("epsilon", 1.5, r"epsilon=1.5: every value must be finite and lie between 0 and 1"),
+        ("epsilon", [0.1, -0.1], r"epsilon=\[0.1, -0.1\]"),
+        ("warm_up", "random", r"warm_up='random': choose one of \['mixed', 'network', 'sticky', 'uniform'\]"),
+        ("command_sampler", "best", r"command_sampler='best': choose one of \['curriculum'"),
+        ("command_sampler", None, r"command_sampler=None: choose one of"),
+        ("command_sampler", dict, r"command_sampler=<class 'dict'>: choose one of"),
+        ("command_sampler_kwargs", {"n_elite": 5}, r"command_sampler_kwargs=\{'n_elite': 5\} do not fit JointCommands"),
+        ("replay_buffer_kwargs", {"retention": "worst"}, r"retention='worst': choose one of \['best', 'mixed', 'recent'\]"),
+        ("replay_buffer_kwargs", {"sampling": "best"}, r"sampling='best': choose one of \['episodes', 'rank'"),
+        ("replay_buffer_kwargs", {"trailing_probability": 2}, "trailing_probability=2: must be between 0 and 1"),
+        ("policy_kwargs", {"conditioning": "film"}, r"conditioning='film': choose one of \['bilinear'"),
+        ("policy_kwargs", {"embedding_dim": -1}, "embedding_dim=-1: must be at least 0"),
+        ("learning_rate", -1.0, "Invalid learning rate: -1.0"),
+    ],
+)
+def test_arguments_out_of_range(argument, value, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_model(make_vec(TwoArms), **{argument: value})
+
+
+def test_arguments_of_samplers():
+    for kwargs, message in (
+        ({"command_sampler": "mean_plus_std", "command_sampler_kwargs": {"n_elites": 0}}, "n_elites=0: must be at least 1"),
+        ({"command_sampler": "quantile", "command_sampler_kwargs": {"low": 2}}, "low=2, high=1.0: must be 0 <= low"),
+        ({"command_sampler": "curriculum", "command_sampler_kwargs": {"width": -1}}, r"high=-0\.5: must be 0 <= low"),
+        (
+            {"command_sampler": "fixed", "command_sampler_kwargs": {"desired_return": np.nan, "desired_horizon": 1}},
+            "desired_return is nan: a command must be finite",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tiny_model(make_vec(TwoArms), **kwargs)
+
+
+def test_unknown_heads_of_continuous_actions():
+    with pytest.raises(
+        ValueError, match=r"box_head='normal': choose one of \['beta', 'discretized', 'gaussian', 'squashed'\]"
+    ):
+        tiny_model("Pendulum-v1", policy_kwargs={"box_head": "normal"})
+
+
+# Files
+
+
+@pytest.fixture
+def model():
+    return tiny_model(make_vec(Scripted)).learn(64)
+
+
+def test_a_file_that_is_not_there(tmp_path, model):
+    with pytest.raises(FileNotFoundError):
+        UDRL.load(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError):
+        model.load_replay_buffer(tmp_path / "nothing")
+
+
+def test_a_text_file_is_no_model(tmp_path):
+    (tmp_path / "model.zip").write_text("not a model")
+    with pytest.raises(ValueError, match="wasn't a zip-file"):
+        UDRL.load(tmp_path / "model.zip")
+
+
+def test_half_a_model_is_no_model(tmp_path, model):
+    model.save(tmp_path / "model.zip")
+    whole = (tmp_path / "model.zip").read_bytes()
+    for part in (whole[: len(whole) // 2], whole[len(whole) // 2 :], whole[:10], b""):
+        (tmp_path / "model.zip").write_bytes(part)
+        with pytest.raises(ValueError, match=r"wasn't a zip-file|is not a model that UDRL saved"):
+            UDRL.load(tmp_path / "model.zip")
+
+
+@pytest.mark.parametrize("content", [{"hello.txt": "hello"}, {"data": "{}"}, {"data": "[1, 2"}], ids=str)
+def test_any_other_zip_is_no_model(tmp_path, content):
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+    with pytest.raises(ValueError):
+        UDRL.load(tmp_path / "other.zip")
+
+
+def test_models_of_other_algorithms(tmp_path):
+    PPO("MlpPolicy", make_vec(Scripted), n_steps=8, batch_size=8).save(tmp_path / "ppo")
+    for env in (None, make_vec(Scripted)):
+        with pytest.raises(ValueError, match=r"ActorCriticPolicy is not a BehaviorPolicy.*algorithm that saved it"):
+            UDRL.load(tmp_path / "ppo", env)
+
+
+def check_refused_buffer(model, path, message):
+    buffer, rng, generator = model.replay_buffer, model.rng, model.rng.bit_generator.state
+    returns, parameters = buffer.returns.copy(), parameters_of(model)
+    with pytest.raises(ValueError, match=message):
+        model.load_replay_buffer(path)
+    assert model.replay_buffer is buffer and model.rng is rng
+    assert model.rng.bit_generator.state == generator
+    assert buffer.returns.tolist() == returns.tolist()
+    assert_same_parameters(parameters_of(model), parameters)
+
+
+def test_a_text_file_is_no_buffer(tmp_path, model):
+    (tmp_path / "buffer.pkl").write_text("not a buffer")
+    check_refused_buffer(model, tmp_path / "buffer.pkl", r"buffer.pkl is not a replay buffer that UDRL saved")
+
+
+def test_half_a_buffer_is_no_buffer(tmp_path, model):
+    model.save_replay_buffer(tmp_path / "buffer.pkl")
+    whole = (tmp_path / "buffer.pkl").read_bytes()
+    (tmp_path / "buffer.pkl").write_bytes(whole[: len(whole) // 2])
+    check_refused_buffer(model, tmp_path / "buffer.pkl", r"buffer.pkl is not a replay buffer that UDRL saved")
+
+
+def test_buffers_of_other_algorithms(tmp_path, model):
+    DQN("MlpPolicy", make_vec(Scripted), buffer_size=100).save_replay_buffer(tmp_path / "buffer")
+    check_refused_buffer(model, tmp_path / "buffer", "is not a replay buffer that UDRL saved")
+
+
+def test_something_else_in_the_place_of_a_buffer(tmp_path, model):
+    state = {"replay_buffer": [1, 2], "rng": 0, "warm_up": 0, "running": 0, "torch_rng_state": 0, "cuda_rng_states": 0}
+    (tmp_path / "buffer.pkl").write_bytes(pickle.dumps(state))
+    check_refused_buffer(model, tmp_path / "buffer", "holds a list, not an EpisodicReplayBuffer")
+
+
+def test_a_buffer_of_another_environment(tmp_path, model):
+    tiny_model(make_vec(TwoArms)).learn(10).save_replay_buffer(tmp_path / "buffer")
+    check_refused_buffer(model, tmp_path / "buffer", r"holds episodes of Box\(-1.0, 1.0.*the model acts in Box\(-1e\+06")
+
+
+def test_saving_that_fails_leaves_no_half_written_file(tmp_path, model):
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert set(before) == {"model.zip", "buffer.pkl"}
+    model.unsavable = model.replay_buffer.unsavable = threading.Lock()
+    for save, name in ((model.save, "model"), (model.save_replay_buffer, "buffer")):
+        for path in (tmp_path / name, tmp_path / f"new_{name}"):
+            with pytest.raises(TypeError, match="pickle"):
+                save(path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+# An empty buffer
+
+
+def test_an_empty_buffer_says_what_to_do(model):
+    model.replay_buffer.reset()
+    with pytest.raises(ValueError, match=r"replay buffer is empty: add episodes, or raise learning_starts"):
+        model.train(1, 1)

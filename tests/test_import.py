@@ -1,0 +1,30 @@
+"""``import sb3_udrl`` loads SB3 and nothing heavy besides."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def modules_after(statement):
+    """Top-level modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_only_sb3():
+    ours = modules_after("import sb3_udrl, sb3_udrl.evaluation, sb3_udrl.commands") - modules_after("import stable_baselines3")
+    assert not ours & {"rl_zoo3", "optuna", "matplotlib", "sklearn", "pandas", "seaborn", "huggingface_hub", "requests"}
+    assert "sb3_udrl" in ours
+
+
+def test_public_names():
+    import sb3_udrl
+
+    assert sb3_udrl.__all__ == ["UDRL", "Command", "CommandPolicy", "EpisodicReplayBuffer"]
+    for module in (sb3_udrl, sb3_udrl.commands, sb3_udrl.evaluation, sb3_udrl.policies, sb3_udrl.buffers):
+        for name in module.__all__:
+            assert getattr(module, name).__doc__ or name.isupper(), name
+    assert sb3_udrl.__version__.count(".") == 2

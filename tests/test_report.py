@@ -1,0 +1,64 @@
+"""``python -m sb3_udrl.evaluation.report``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import tiny_model
+
+from sb3_udrl.evaluation import report
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What a training run leaves behind."""
+    folder = tmp_path_factory.mktemp("run")
+    model = tiny_model("CartPole-v1").learn(500)
+    model.set_command(20, 20)
+    model.save(folder / "CartPole-v1")
+    return folder
+
+
+def run(folder, *arguments):
+    report.main([str(folder / "CartPole-v1.zip"), "--env", "CartPole-v1", "--episodes", "2", *arguments])
+
+
+def test_it_prints_returns_and_draws_command_following(folder, capsys, tmp_path):
+    run(folder, "--output", str(tmp_path / "pictures"))
+    printed = capsys.readouterr().out
+    assert "asked for a return of 20.0 in 20 steps" in printed
+    for part in ("greedy", "sampled", "commands from 2 to 20", "rank correlation"):
+        assert part in printed
+    assert [file.name for file in (tmp_path / "pictures").iterdir()] == ["command_following.png"]
+
+
+def test_it_draws_the_evaluations_of_the_zoo(folder, tmp_path, capsys):
+    np.savez(folder / "evaluations.npz", timesteps=np.array([10, 20]), results=np.ones((2, 3)))
+    run(folder, "--returns", "10", "30", "--horizons", "10", "30", "--output", str(tmp_path))
+    assert {file.name for file in tmp_path.iterdir()} == {"command_following.png", "learning_curve.png"}
+    assert "commands from 10 to 30" in capsys.readouterr().out
+
+
+def test_pictures_lie_beside_the_model_unless_told_otherwise(folder):
+    run(folder)
+    assert (folder / "command_following.png").exists()
+
+
+def test_it_repeats(folder, capsys):
+    outputs = []
+    for _ in range(2):
+        run(folder)
+        outputs.append([line for line in capsys.readouterr().out.splitlines() if "sampled" not in line])
+    assert outputs[0] == outputs[1]
+
+
+def test_as_a_command(folder):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "sb3_udrl.evaluation.report", str(folder / "CartPole-v1.zip"), "--env", "CartPole-v1"]
+    done = subprocess.run([*command, "--episodes", "1"], cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "greedy" in done.stdout
