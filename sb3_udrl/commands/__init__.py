@@ -1,7 +1,7 @@
 """Commands, and the callbacks that choose them."""
 
 from sb3_udrl.commands.command import Command, advance, make_command
-from sb3_udrl.commands.joint import JointCommands
+from sb3_udrl.commands.joint import AdaptiveCommands, JointCommands
 from sb3_udrl.commands.registry import COMMAND_SAMPLERS, make_command_sampler
 from sb3_udrl.commands.samplers import (
     CommandSampler,
@@ -13,6 +13,7 @@ from sb3_udrl.commands.samplers import (
 
 __all__ = [
     "COMMAND_SAMPLERS",
+    "AdaptiveCommands",
     "Command",
     "CommandSampler",
     "CurriculumCommands",

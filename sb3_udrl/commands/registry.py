@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sb3_udrl.commands.joint import JointCommands
+from sb3_udrl.commands.joint import AdaptiveCommands, JointCommands
 from sb3_udrl.commands.samplers import (
     CommandSampler,
     CurriculumCommands,
@@ -14,6 +14,7 @@ from sb3_udrl.commands.samplers import (
 )
 
 COMMAND_SAMPLERS: dict[str, type[CommandSampler]] = {
+    "adaptive": AdaptiveCommands,
     "joint": JointCommands,
     "mean_plus_std": MeanPlusStdCommands,
     "fixed": FixedCommands,

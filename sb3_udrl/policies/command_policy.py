@@ -56,7 +56,7 @@ class CommandPolicy(GradientFit):
         net_arch: list[int] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         conditioning: str = "gating",
-        embedding_dim: int = 32,
+        embedding_dim: int = 0,
         return_scale: float | None = None,
         horizon_scale: float | None = None,
         box_head: str | None = None,

@@ -51,8 +51,8 @@ def dump_logs(model: UDRL, iterations: int) -> None:
         logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in model.ep_info_buffer]))
     if model.ep_success_buffer:
         logger.record("rollout/success_rate", safe_mean(model.ep_success_buffer))
-    if model._obedience:
-        desired_return, desired_horizon, achieved_return, achieved_horizon = np.transpose(model._obedience)
+    if model.obedience:
+        desired_return, desired_horizon, achieved_return, achieved_horizon = np.transpose(model.obedience)
         logger.record("command/desired_return", desired_return.mean())
         logger.record("command/desired_horizon", desired_horizon.mean())
         logger.record("command/achieved_return", achieved_return.mean())

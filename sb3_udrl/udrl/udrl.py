@@ -54,8 +54,8 @@ class UDRL(BaseAlgorithm):
     :param temperature: how freely actions are drawn while collecting: 1 as learned, towards 0 greedily; a list is
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
-    :param command_sampler: who decides what is asked for: ``"joint"``, ``"mean_plus_std"``, ``"fixed"``, ``"quantile"``,
-        ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)`` takes its place
+    :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
+        ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)`` takes its place
     :param command_sampler_kwargs: its arguments
     :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs
     :param validation_fraction: share of the episodes that is held out, with ``patience``
@@ -87,7 +87,7 @@ class UDRL(BaseAlgorithm):
         self,
         policy: str | type[BehaviorPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 5e-4,
+        learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 100_000,
         learning_starts: int = 2_000,
         batch_size: int = 256,
@@ -96,7 +96,7 @@ class UDRL(BaseAlgorithm):
         warm_up: str | WarmUpFunction = "uniform",
         temperature: float | list[float] = 1.0,
         epsilon: float | list[float] = 0.0,
-        command_sampler: str | type[CommandSampler] = "joint",
+        command_sampler: str | type[CommandSampler] = "adaptive",
         command_sampler_kwargs: dict[str, Any] | None = None,
         patience: int | None = None,
         validation_fraction: float = 0.1,
@@ -133,6 +133,8 @@ class UDRL(BaseAlgorithm):
         self.replay_buffer_class = replay_buffer_class or EpisodicReplayBuffer
         self.replay_buffer_kwargs = replay_buffer_kwargs
         self.rng = np.random.default_rng()
+        # desired return, desired horizon, achieved return and achieved horizon of recent episodes under commands
+        self.obedience: deque[tuple[float, float, float, float]] = deque(maxlen=stats_window_size)
         self._n_updates = 0
         self._command_is_fixed = False
         if _init_setup_model:
@@ -160,7 +162,6 @@ class UDRL(BaseAlgorithm):
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs)
         make_command_sampler(self.command_sampler, self.command_sampler_kwargs)  # so that a mistake shows here
         self._stores_raw_obs = True
-        self._obedience: deque[tuple[float, float, float, float]] = deque(maxlen=self._stats_window_size)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """
@@ -314,7 +315,7 @@ class UDRL(BaseAlgorithm):
             self.replay_buffer.add(episode)
             if not self._running.warm_up[env]:
                 asked = (self._running.asked.desired_return[env], self._running.asked.desired_horizon[env])
-                self._obedience.append((*asked, float(episode.rewards.sum()), len(episode)))
+                self.obedience.append((*asked, float(episode.rewards.sum()), len(episode)))
         self._begin_episodes(dones)
 
     def _begin_episodes(self, starts: NDArray[np.bool_]) -> None:
