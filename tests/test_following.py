@@ -175,3 +175,10 @@ def test_a_masked_agent_sees_the_average_command():
     hook.remove()
     assert (inputs[0] == 0).all()  # standardized
     np.testing.assert_array_equal(spy.commands[0], [[0, 1], [50, 99]])  # commands themselves go on as ever
+
+
+def test_only_networks_that_take_commands_can_be_masked():
+    model = tiny_model(make_vec(TwoArms))
+    model.policy = object()
+    with pytest.raises(ValueError, match="model has a object: only a CommandPolicy can be masked"), mask_command(model):
+        pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,17 +46,6 @@ class Elites(NamedTuple):
         )
 
 
-def correlation(x: NDArray[Any], y: NDArray[Any]) -> float | None:
-    """
-    Pearson's correlation.
-
-    :param x: ``(n,)``
-    :param y: ``(n,)``
-    :return: None if either does not vary
-    """
-    return float(np.corrcoef(x, y)[0, 1]) if min(np.ptp(x), np.ptp(y)) > 0 else None
-
-
 class JointCommands(CommandSampler):
     """
     One of the best episodes is drawn; its return and its length are asked for together, both raised along their trend.
@@ -84,9 +73,8 @@ class JointCommands(CommandSampler):
         best = self.replay_buffer.best(min(self.n_elites, by_share))
         returns, lengths = self.replay_buffer.returns[best], self.replay_buffer.lengths[best].astype(np.float64)
         length_spread = float(max(lengths.std(), _MIN_SPREAD * lengths.mean()))
-        trend = correlation(returns, lengths)
-        if trend is None:  # elites that are all alike do not show one
-            trend = correlation(self.replay_buffer.returns, self.replay_buffer.lengths) or 0.0
+        # Elites that are all alike show no trend: then the length stays what it is known to be
+        trend = float(np.corrcoef(returns, lengths)[0, 1]) if min(returns.std(), lengths.std()) > 0 else 0.0
         return_spread = float(max(returns.std(), _MIN_SPREAD * abs(returns.mean())))
         return Elites(returns, lengths, return_spread, trend * length_spread)
 
