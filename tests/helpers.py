@@ -1,5 +1,7 @@
 """Small models, episodes and buffers that many tests start from."""
 
+import inspect
+
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
@@ -25,9 +27,14 @@ def tiny_model(env, policy="CommandPolicy", net_arch=(16,), **kwargs):
     return UDRL(policy, env, **{**TINY, "policy_kwargs": policy_kwargs, **kwargs})
 
 
+DEFAULT_SAMPLER = inspect.signature(UDRL).parameters["command_sampler"].default
+
+
 def probe_model(env, n_timesteps=1_500, **kwargs):
-    """A model trained well enough to answer the question that a probe environment asks."""
+    """A model trained well enough to answer the question that a probe environment asks, and asked for everything so far."""
     settings = {"learning_starts": 600, "train_freq": 100, "gradient_steps": 60, "net_arch": (32,)}
+    if "command_sampler" not in kwargs:
+        kwargs |= {"command_sampler": "quantile", "command_sampler_kwargs": {"low": 0.0}}
     model = tiny_model(env, **{**settings, "learning_rate": 3e-3, "batch_size": 64, **kwargs})
     return model.learn(n_timesteps)
 

@@ -64,7 +64,7 @@ def test_equal_values_share_their_rank():
 @pytest.mark.parametrize("n_envs", [1, 2, 3, 7])
 def test_episodes_are_attributed_to_their_commands(n_envs):
     """An agent that stops as told: what each command achieves does not depend on which environment plays it."""
-    model = probe_model(make_vec(CostlySteps), 3_000, command_sampler="quantile", command_sampler_kwargs={"low": 0.0})
+    model = probe_model(make_vec(CostlySteps), 3_000)
     env = make_vec(CostlySteps, n_envs)
     asked = np.array([3, 1, 2, 5, 1])
     achieved, lengths = run_commands(model, env, -asked, asked)

@@ -76,7 +76,7 @@ def test_figures_by_hand(tmp_path):
         "command/achieved_horizon": 4,
         "command/return_error": 2,
         "command/horizon_error": 1,
-        "train/learning_rate": 5e-4,
+        "train/learning_rate": model.learning_rate,
     }
     for key, value in expected.items():
         assert last[key] == pytest.approx(value), key

@@ -60,7 +60,7 @@ def test_different_returns_lead_down_different_paths():
 
 def test_negative_rewards_and_a_command_that_says_when_to_stop():
     """Nothing but the remaining command changes during an episode."""
-    model = probe_model(make_vec(CostlySteps), 3_000, command_sampler="quantile", command_sampler_kwargs={"low": 0.0})
+    model = probe_model(make_vec(CostlySteps), 3_000)
     env = make_vec(CostlySteps)
     asked = np.arange(1, 6)
     achieved, lengths = run_commands(model, env, -asked, asked)

@@ -142,7 +142,7 @@ def test_without_its_buffer_a_model_goes_on_under_its_command(tmp_path):
     part.save(tmp_path / "model")
     model = UDRL.load(tmp_path / "model", environment(), device="cpu")
     model.learn(32, reset_num_timesteps=False)
-    asked = np.array(model.obedience)[0, :2] if model.obedience else part.policy.eval_command.numpy()
+    asked = np.array(model.obedience)[len(part.obedience), :2]
     np.testing.assert_allclose(asked, part.policy.eval_command, rtol=1e-6)
     assert model.replay_buffer.n_episodes == 4
     assert model._n_updates > part._n_updates

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import CommandSpy, episode, make_vec, small_buffer, tiny_model
+from helpers import DEFAULT_SAMPLER, CommandSpy, episode, make_vec, small_buffer, tiny_model
 from probe_envs import Scripted
 from stable_baselines3.common.callbacks import CallbackList, EveryNTimesteps
 
 from sb3_udrl import Command
 from sb3_udrl.commands import (
     COMMAND_SAMPLERS,
+    AdaptiveCommands,
     CommandSampler,
     CurriculumCommands,
     FixedCommands,
@@ -31,7 +32,9 @@ def attached(sampler, episodes=FOUR, progress_remaining=1.0):
     for rewards in episodes:
         buffer.add(episode(rewards))
     rng = np.random.default_rng(0)
-    sampler.model = SimpleNamespace(replay_buffer=buffer, rng=rng, _current_progress_remaining=progress_remaining)
+    sampler.model = SimpleNamespace(
+        replay_buffer=buffer, rng=rng, obedience=[], _current_progress_remaining=progress_remaining
+    )
     return sampler
 
 
@@ -66,6 +69,64 @@ def test_joint_commands_stay_valid_when_returns_are_negative():
     command = attached(JointCommands(n_elites=4, optimism=5.0), [[-1] * 9, [-1], [-3, -3], [-2]]).sample(FIRST)
     assert (command.desired_horizon >= 1).all()
     assert command.desired_return.min() >= -9
+
+
+EPISODES = {
+    "one": [[2]],
+    "all alike": [[1, 1]] * 20,
+    "all lost": [[0, 0, 0]] * 20,
+    "negative": [[-1] * n for n in range(1, 20)],
+    "reaching a goal": [[0] * n + [1] for n in range(20)],
+    "large": [[1e6 * n] for n in range(20)],
+}
+
+
+@pytest.mark.parametrize("episodes", EPISODES.values(), ids=EPISODES)
+@pytest.mark.parametrize("name", [name for name in COMMAND_SAMPLERS if name != "fixed"])
+def test_commands_are_valid_whatever_is_stored(name, episodes):
+    sampler = attached(COMMAND_SAMPLERS[name](), episodes)
+    for command in (sampler.sample(FIRST), sampler.best()):
+        make_command(*command, len(command.desired_return))  # complains otherwise
+    assert len(sampler.sample(FIRST[:3]).desired_return) == 3
+    returns = [sum(rewards) for rewards in episodes]
+    assert sampler.sample(FIRST).desired_return.max() >= np.median(returns)
+
+
+@pytest.mark.parametrize("best_band", range(4))
+def test_adaptive_asks_as_was_worth_asking(best_band):
+    """A hundred episodes under commands in each of its bands; those in one of them achieved far more."""
+    sampler = attached(AdaptiveCommands(bands=(0, 1, 3, 10, 30)), [[8], [9], [10], [11], [12]])
+    mean, spread = 10, np.std([8, 9, 10, 11, 12])
+    sampler.model.obedience = [
+        (mean + middle * spread, 1, 5.0 * (band == best_band) + noise, 1)
+        for band, middle in enumerate([0.5, 2, 6, 20])
+        for noise in np.linspace(-1, 1, 100)
+    ]
+    elites = sampler.elites()
+    assert (elites.returns.mean(), elites.return_spread) == pytest.approx((mean, spread))
+    optimism = sampler.draw_optimism(elites, 1000)
+    assert optimism.min() >= sampler.bands[best_band] and optimism.max() <= sampler.bands[best_band + 1]
+    assert sampler.best_optimism(elites) == [0.5, 2, 6.5, 20][best_band]
+
+
+def test_adaptive_tries_every_band_at_first():
+    sampler = attached(AdaptiveCommands(bands=(0, 1, 3, 10, 30)))
+    optimism = sampler.draw_optimism(sampler.elites(), 1000)
+    assert (np.histogram(optimism, sampler.bands)[0] > 100).all()
+
+
+@pytest.mark.parametrize("bands", [(0,), (1, 2), (0, 2, 2), (0, 2, 1)])
+def test_adaptive_needs_ascending_bands(bands):
+    with pytest.raises(ValueError, match=r"bands=\(.*: give at least two edges, ascending from 0"):
+        AdaptiveCommands(bands=bands)
+
+
+@pytest.mark.parametrize(("argument", "value"), [("n_elites", 0), ("elite_share", 0.0), ("elite_share", 2.0)])
+def test_joint_arguments_out_of_range(argument, value):
+    with pytest.raises(ValueError, match=f"{argument}={value}: must be"):
+        JointCommands(**{argument: value})
+    with pytest.raises(ValueError, match="optimism=-1: must be at least 0"):
+        JointCommands(optimism=-1)
 
 
 def test_fixed_asks_for_the_same():
@@ -119,13 +180,13 @@ def test_every_sampler_trains_by_its_name(name):
     np.testing.assert_allclose(model.policy.eval_command, np.concatenate(expected), rtol=1e-6)
 
 
-def test_joint_is_installed_by_default():
+def test_one_is_installed_by_default():
     model = tiny_model(make_vec(Scripted)).learn(40)
-    assert isinstance(model._command_sampler, JointCommands)
+    assert type(model._command_sampler) is COMMAND_SAMPLERS[DEFAULT_SAMPLER]
 
 
 def test_arguments_reach_the_sampler():
-    model = tiny_model(make_vec(Scripted), command_sampler_kwargs={"n_elites": 3}).learn(40)
+    model = tiny_model(make_vec(Scripted), command_sampler="joint", command_sampler_kwargs={"n_elites": 3}).learn(40)
     assert model._command_sampler.n_elites == 3
 
 
@@ -191,7 +252,7 @@ def test_two_samplers_are_an_error():
 
 
 def test_an_unknown_name_is_refused_at_once():
-    with pytest.raises(ValueError, match=r"command_sampler='best': choose one of \['curriculum', 'fixed', 'joint'"):
+    with pytest.raises(ValueError, match=r"command_sampler='best': choose one of \[.*'fixed', 'joint'"):
         tiny_model(make_vec(Scripted), command_sampler="best")
 
 
