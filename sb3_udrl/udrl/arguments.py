@@ -29,6 +29,8 @@ def check_arguments(model: UDRL) -> None:
     for name, minimum in at_least.items():
         if getattr(model, name) < minimum:
             raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
+    if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
+        raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
     if model.patience is not None and model.patience < 1:
         raise ValueError(f"patience={model.patience}: must be at least 1, or None for a fixed number of gradient steps")
     if not 0 < model.validation_fraction < 1:
@@ -37,6 +39,18 @@ def check_arguments(model: UDRL) -> None:
         values = np.asarray(getattr(model, name), dtype=np.float64)
         if values.size == 0 or not ((values >= 0) & (values <= most) & np.isfinite(values)).all():
             raise ValueError(f"{name}={getattr(model, name)}: every value must be finite and lie between 0 and {most}")
+
+
+def count_gradient_steps(gradient_steps: int | float, n_collected: int) -> int:
+    """
+    The number of gradient steps of one training.
+
+    :param gradient_steps: as given to the constructor
+    :param n_collected: transitions that were collected since the last training
+    """
+    if gradient_steps < 0:
+        return n_collected
+    return int(gradient_steps) if gradient_steps >= 1 or gradient_steps == 0 else max(1, round(gradient_steps * n_collected))
 
 
 def parse_train_freq(train_freq: int | tuple[int, str] | TrainFreq) -> TrainFreq:

@@ -24,7 +24,7 @@ from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy, FitOptions
-from sb3_udrl.udrl.arguments import check_arguments, parse_train_freq
+from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
 from sb3_udrl.udrl.logs import dump_logs, record_training
 from sb3_udrl.udrl.persistence import load_running_state, save_running_state, written_at_once
 from sb3_udrl.udrl.running import RunningEpisodes
@@ -46,8 +46,8 @@ class UDRL(BaseAlgorithm):
     :param learning_starts: steps of warm-up behavior before the first training
     :param batch_size: transitions per gradient step
     :param train_freq: train every so many steps of the vectorized environment, or ``(n, "step")`` or ``(n, "episode")``
-    :param gradient_steps: gradient steps per training; with ``patience``, at most so many; -1 for as many as
-        transitions were collected
+    :param gradient_steps: gradient steps per training; with ``patience``, at most so many; below one, a share of the
+        transitions that were collected since the last training; -1 for as many as these
     :param warm_up: behavior before the first training: ``"uniform"``, ``"sticky"``, ``"network"``, ``"mixed"``
         (in turn over environments and episodes), or a function of observations ``(n_envs, *observation_shape)`` and
         episode starts ``(n_envs,)`` that returns actions ``(n_envs, *action_shape)``
@@ -92,7 +92,7 @@ class UDRL(BaseAlgorithm):
         learning_starts: int = 2_000,
         batch_size: int = 256,
         train_freq: int | tuple[int, str] = 250,
-        gradient_steps: int = 200,
+        gradient_steps: int | float = 0.1,
         warm_up: str | WarmUpFunction = "uniform",
         temperature: float | list[float] = 1.0,
         epsilon: float | list[float] = 0.0,
@@ -210,7 +210,7 @@ class UDRL(BaseAlgorithm):
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             if self.num_timesteps >= self.learning_starts and self.replay_buffer.n_episodes > 0:
                 n_collected = self.num_timesteps - collected_from
-                self.train(n_collected if self.gradient_steps < 0 else self.gradient_steps, self.batch_size)
+                self.train(count_gradient_steps(self.gradient_steps, n_collected), self.batch_size)
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
         callback.on_training_end()

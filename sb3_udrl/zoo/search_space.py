@@ -33,7 +33,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         "warm_up": trial.suggest_categorical("warm_up", ["uniform", "sticky", "network", "mixed"]),
         "temperature": trial.suggest_float("temperature", 0.5, 1.5),
         "n_elites": trial.suggest_categorical("n_elites", [10, 20, 50, 100]),
-        "optimism": trial.suggest_float("optimism", 0.1, 10.0, log=True),
+        "optimism": trial.suggest_float("optimism", 0.3, 30.0, log=True),
         "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
         "net_depth": trial.suggest_int("net_depth", 1, 3),
     }
