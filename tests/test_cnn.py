@@ -6,11 +6,13 @@ import torch as th
 from gymnasium import spaces
 from helpers import make_vec, tiny_model
 from probe_envs import AnySpaces
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, VecTransposeImage, is_vecenv_wrapped
 
 from sb3_udrl import UDRL
+from sb3_udrl.evaluation import evaluate_policy
 
 SMALL = {"features_extractor_kwargs": {"features_dim": 16}}
 
@@ -108,3 +110,27 @@ def test_small_pictures_get_an_error_and_an_extractor_of_ones_own_helps():
         tiny_model(env)
     policy_kwargs = {"features_extractor_class": FlattenExtractor}
     assert tiny_model(env, policy_kwargs=policy_kwargs).learn(64)._n_updates > 0
+
+
+def test_catch_is_learned():
+    """Chance catches one ball in eight, which is a mean of -0.75."""
+    env = make_vec_env("sb3_udrl.envs:Catch-v0", 8, seed=0)
+    model = tiny_model(
+        env,
+        "CnnPolicy",
+        net_arch=[64],
+        policy_kwargs={"features_extractor_kwargs": {"features_dim": 64}},
+        learning_starts=10_000,
+        warm_up="sticky",
+        train_freq=50,
+        gradient_steps=50,
+        batch_size=128,
+        learning_rate=1e-3,
+        command_sampler="joint",
+        command_sampler_kwargs={"optimism": 0.0},
+        replay_buffer_kwargs={"sampling": "return"},
+    )
+    model.learn(18_000)
+    assert model.replay_buffer.returns[:1000].mean() < -0.5
+    mean, _ = evaluate_policy(model, make_vec_env("sb3_udrl.envs:Catch-v0", 8, seed=1), 100)
+    assert mean > 0

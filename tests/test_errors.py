@@ -70,6 +70,8 @@ def test_rewards_that_are_too_large_for_single_precision():
     [
         ("batch_size", 0, "batch_size=0: must be at least 1"),
         ("gradient_steps", -2, "gradient_steps=-2: must be at least -1"),
+        ("gradient_steps", 1.5, "gradient_steps=1.5: give a whole number, or a share between 0 and 1"),
+        ("gradient_steps", -0.5, "gradient_steps=-0.5: give a whole number, or a share between 0 and 1"),
         ("learning_starts", -1, "learning_starts=-1: must be at least 0"),
         ("max_episode_steps", 0, "max_episode_steps=0: must be at least 1"),
         ("buffer_size", 0, "buffer_size=0: at least one transition must fit"),

@@ -54,6 +54,8 @@ def test_number_of_updates():
     assert count_updates(train_freq=(8, "step"), gradient_steps=3) == 7 * 3
     assert count_updates(train_freq=[8, "step"], gradient_steps=3) == 7 * 3  # as YAML has it
     assert count_updates(train_freq=8, gradient_steps=-1) == 7 * 16
+    assert count_updates(train_freq=8, gradient_steps=0.25) == 7 * 4  # a share of the 16 that were collected
+    assert count_updates(train_freq=8, gradient_steps=0.001) == 7  # one at least
     assert count_updates(train_freq=8, gradient_steps=0) == 0
 
 
