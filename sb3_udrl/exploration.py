@@ -13,7 +13,6 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Array, Observation
 
-
 WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch as th
 from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common import evaluation
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
