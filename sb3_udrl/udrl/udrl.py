@@ -55,7 +55,8 @@ class UDRL(BaseAlgorithm):
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
     :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
-        ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)`` takes its place
+        ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)``
+        takes its place
     :param command_sampler_kwargs: its arguments
     :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs
     :param validation_fraction: share of the episodes that is held out, with ``patience``
