@@ -100,10 +100,11 @@ class NetworkWarmUp(WarmUp):
         inputs = np.concatenate([np.asarray(part, dtype=np.float64).reshape(self.n_envs, -1) for part in parts], axis=1)
         if self.statistics is None:
             self.statistics = RunningMeanStd(shape=inputs.shape[1:])
-            self.hidden = np.zeros((self.n_envs, inputs.shape[1], self._HIDDEN))
+            self.hidden = np.zeros((self.n_envs, inputs.shape[1] + 1, self._HIDDEN))
             self.output = np.zeros((self.n_envs, self._HIDDEN, self._n_outputs()))
         self.statistics.update(inputs)
         inputs = np.clip((inputs - self.statistics.mean) / np.sqrt(self.statistics.var + 1e-8), -5, 5)
+        inputs = np.concatenate([inputs, np.ones((self.n_envs, 1))], axis=1)  # with a bias
         for env in np.flatnonzero(starts):
             self.hidden[env] = self.rng.standard_normal(self.hidden.shape[1:]) * np.sqrt(2 / inputs.shape[1])
             self.output[env] = self.rng.standard_normal(self.output.shape[1:]) * np.sqrt(2 / self._HIDDEN)

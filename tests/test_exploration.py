@@ -97,9 +97,16 @@ def test_random_networks_act_on_what_they_see():
     seen = np.array([[1.0, 2.0, -1.0], [-1.0, 0.5, 1.0]])
     first = warm_up(seen, later)
     np.testing.assert_allclose(warm_up(seen, later), first, atol=0.05)  # the same network, the same action
-    assert (np.abs(warm_up(-seen, later) - first) > 0.1).all()
+    others = [warm_up(rng.standard_normal((2, 3)), later) for _ in range(50)]
+    assert (np.std(others, axis=0) > 0.1).all()  # other observations, other actions
     renewed = np.abs(warm_up(seen, np.array([True, False])) - first)  # a new network in one of them
     assert renewed[0] > 0.1 > renewed[1]
+
+
+def test_random_networks_differ_where_nothing_is_ever_seen():
+    """An observation that never changes must not always lead to the first action."""
+    warm_up = NetworkWarmUp(spaces.Discrete(3), 30, np.random.default_rng(0))
+    assert len(np.unique(warm_up(np.ones((30, 1)), np.ones(30, bool)))) == 3
 
 
 def test_random_networks_take_dictionaries_images_and_numbers():

@@ -41,7 +41,7 @@ class Elites(NamedTuple):
         """
         return make_command(
             returns + optimism * self.return_spread,
-            np.maximum(lengths + optimism * self.horizon_spread, 1),
+            np.maximum(lengths + optimism * self.horizon_spread, np.maximum(lengths / 4, 1)),  # not absurdly short
             len(optimism),
         )
 

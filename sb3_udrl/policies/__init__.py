@@ -1,6 +1,6 @@
 """Behavior functions."""
 
 from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
-from sb3_udrl.policies.command_policy import CommandPolicy
+from sb3_udrl.policies.command_policy import CnnPolicy, CommandPolicy, MlpPolicy, MultiInputPolicy
 
-__all__ = ["BehaviorPolicy", "CommandPolicy", "FitOptions", "FitReport"]
+__all__ = ["BehaviorPolicy", "CnnPolicy", "CommandPolicy", "FitOptions", "FitReport", "MlpPolicy", "MultiInputPolicy"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -48,6 +48,8 @@ class CommandPolicy(GradientFit):
     :param optimizer_kwargs: its arguments, except for the learning rate; ``fused=True`` for Adam by default
     """
 
+    default_features_extractor: ClassVar[type[BaseFeaturesExtractor] | None] = None
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -71,7 +73,7 @@ class CommandPolicy(GradientFit):
         super().__init__(
             observation_space,
             action_space,
-            features_extractor_class or default_features_extractor(observation_space),
+            features_extractor_class or self.default_features_extractor or suitable_features_extractor(observation_space),
             features_extractor_kwargs,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
@@ -182,7 +184,7 @@ class CommandPolicy(GradientFit):
             self.feature_standardizer.update(self._features(observations))
 
 
-def default_features_extractor(observation_space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
+def suitable_features_extractor(observation_space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
     """
     The features extractor that fits a space.
 
@@ -191,3 +193,21 @@ def default_features_extractor(observation_space: spaces.Space[Any]) -> type[Bas
     if isinstance(observation_space, spaces.Dict):
         return CombinedExtractor
     return NatureCNN if is_image_space(observation_space) else FlattenExtractor
+
+
+class MlpPolicy(CommandPolicy):
+    """``CommandPolicy`` that flattens its observations, as SB3's ``MlpPolicy`` does, images too."""
+
+    default_features_extractor = FlattenExtractor
+
+
+class CnnPolicy(CommandPolicy):
+    """``CommandPolicy`` that reads images by SB3's ``NatureCNN``."""
+
+    default_features_extractor = NatureCNN
+
+
+class MultiInputPolicy(CommandPolicy):
+    """``CommandPolicy`` that combines the parts of a Dict, images by a convolutional network."""
+
+    default_features_extractor = CombinedExtractor

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
-import pathlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch as th
@@ -17,28 +12,6 @@ from sb3_udrl.exploration import WarmUp, make_warm_up
 
 if TYPE_CHECKING:
     from sb3_udrl.udrl.udrl import UDRL
-
-
-@contextmanager
-def written_at_once(path: str | pathlib.Path | io.BufferedIOBase, suffix: str) -> Iterator[Any]:
-    """
-    A target to write to that takes the place of ``path`` only when all has been written.
-
-    :param path: path, or an open file, which is passed through
-    :param suffix: appended to a path that has none
-    """
-    if not isinstance(path, str | pathlib.Path):
-        yield path
-        return
-    final = pathlib.Path(path)
-    final = final if final.suffix else final.with_suffix(suffix)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f"{final.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, final)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def save_running_state(model: UDRL, target: Any) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
@@ -21,25 +20,26 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm, written_at_once
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
-from sb3_udrl.policies import BehaviorPolicy, CommandPolicy, FitOptions
+from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
 from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
 from sb3_udrl.udrl.logs import dump_logs, record_training
-from sb3_udrl.udrl.persistence import load_running_state, save_running_state, written_at_once
+from sb3_udrl.udrl.persistence import load_running_state, save_running_state
 from sb3_udrl.udrl.running import RunningEpisodes
 
 SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
 
 
-class UDRL(BaseAlgorithm):
+class UDRL(CommandedAlgorithm):
     """
     Upside-Down Reinforcement Learning (UDRL): a behavior function maps observation and command, "get this much return
     in this many steps", to an action. It learns from its own episodes, each of which shows how to obey the command that
     it happened to fulfill, and is then asked for more (arXiv 1912.02877, algorithms 1 and 2).
 
-    :param policy: the behavior function: ``"CommandPolicy"`` (or its aliases ``"MlpPolicy"``, ``"CnnPolicy"``,
-        ``"MultiInputPolicy"``), or a class
+    :param policy: the behavior function: ``"CommandPolicy"`` (suits all observations), ``"MlpPolicy"``, ``"CnnPolicy"``,
+        ``"MultiInputPolicy"`` (with SB3's meaning), or a class
     :param env: the environment to learn from, or its id; its episodes must end
     :param learning_rate: learning rate, or a function of the remaining progress (from 1 to 0)
     :param buffer_size: capacity of the replay buffer, in transitions
@@ -75,12 +75,11 @@ class UDRL(BaseAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "CommandPolicy": CommandPolicy,
-        "MlpPolicy": CommandPolicy,
-        "CnnPolicy": CommandPolicy,
-        "MultiInputPolicy": CommandPolicy,
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
     }
     gamma: ClassVar[float] = 1.0  # commands speak of undiscounted returns; callbacks of others read it
-    policy: BehaviorPolicy
     replay_buffer: EpisodicReplayBuffer
     env: VecEnv
 
@@ -137,7 +136,6 @@ class UDRL(BaseAlgorithm):
         # desired return, desired horizon, achieved return and achieved horizon of recent episodes under commands
         self.obedience: deque[tuple[float, float, float, float]] = deque(maxlen=stats_window_size)
         self._n_updates = 0
-        self._command_is_fixed = False
         if _init_setup_model:
             self._setup_model()
 
@@ -370,66 +368,6 @@ class UDRL(BaseAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", *(["policy.optimizer"] if self.policy.optimizer is not None else [])], []
-
-    # Using the model
-
-    def set_command(self, desired_return: float | None, desired_horizon: float | None = None) -> None:
-        """
-        Set the command that ``predict`` starts episodes with, for good; before, it is the best that the buffer supports.
-
-        :param desired_return: in raw reward units; None leaves the choice to the model again, from its next training on
-        :param desired_horizon: in steps, at least one
-        :raises ValueError: if only one of the two is given, a value is not finite, or the horizon is below one
-        """
-        if (desired_return is None) != (desired_horizon is None):
-            raise ValueError(f"desired_return={desired_return}, desired_horizon={desired_horizon}: give both, or neither")
-        if desired_return is not None and desired_horizon is not None:
-            self.policy.set_command(desired_return, desired_horizon)
-        self._command_is_fixed = desired_return is not None
-
-    def predict(
-        self,
-        observation: NDArray[Any] | dict[str, NDArray[Any]],
-        state: tuple[NDArray[Any], ...] | None = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-        *,
-        command: Any = None,
-        reward: Any = None,
-    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
-        """Choose actions; see :meth:`BehaviorPolicy.predict <sb3_udrl.policies.BehaviorPolicy.predict>`."""
-        return self.policy.predict(observation, state, episode_start, deterministic, command=command, reward=reward)
-
-    def save(self, path: str | pathlib.Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
-        """
-        Save the model to a zip file, which appears only when it is complete.
-
-        :param path: file, or path with or without ``.zip``
-        :param exclude: names of parameters to leave out, besides the default ones
-        :param include: names of parameters to save although they are left out by default
-        """
-        with written_at_once(path, ".zip") as target:
-            super().save(target, exclude, include)
-
-    @classmethod
-    def load(cls: type[SelfUDRL], path: str | pathlib.Path | io.BufferedIOBase, *args: Any, **kwargs: Any) -> SelfUDRL:
-        """
-        Load a model from a zip file.
-
-        :param path: file, or path with or without ``.zip``
-        :param args: as for every algorithm of SB3: ``env``, ``device``, ``custom_objects``, ...
-        :param kwargs: as for every algorithm of SB3; constructor parameters replace the saved ones
-        :return: the model
-        :raises ValueError: if the file holds something else, or the environment has other spaces
-        """
-        try:
-            return super().load(path, *args, **kwargs)
-        except (FileNotFoundError, PermissionError):
-            raise
-        except (AssertionError, KeyError, OSError) as error:
-            if isinstance(error, AssertionError) and "No data found" not in str(error):
-                raise
-            raise ValueError(f"{path} is not a model that UDRL saved: {error}") from error
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """

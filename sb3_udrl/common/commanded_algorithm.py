@@ -1,0 +1,105 @@
+"""What all algorithms share whose policies obey commands: setting them, predicting under them, complete files."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from sb3_udrl.policies import BehaviorPolicy
+
+SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
+
+
+@contextmanager
+def written_at_once(path: str | pathlib.Path | io.BufferedIOBase, suffix: str) -> Iterator[Any]:
+    """
+    A target to write to that takes the place of ``path`` only when all has been written.
+
+    :param path: path, or an open file, which is passed through
+    :param suffix: appended to a path that has none
+    """
+    if not isinstance(path, str | pathlib.Path):
+        yield path
+        return
+    final = pathlib.Path(path)
+    final = final if final.suffix else final.with_suffix(suffix)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f"{final.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class CommandedAlgorithm(BaseAlgorithm):
+    """Base of the algorithms, with the parameters of SB3's ``BaseAlgorithm``. How they learn is up to them."""
+
+    policy: BehaviorPolicy
+    _command_is_fixed = False
+
+    def set_command(self, desired_return: float | None, desired_horizon: float | None = None) -> None:
+        """
+        Set the command that ``predict`` starts episodes with, for good; before, it is the best that the buffer supports.
+
+        :param desired_return: in raw reward units; None leaves the choice to the model again, from its next training on
+        :param desired_horizon: in steps, at least one
+        :raises ValueError: if only one of the two is given, a value is not finite, or the horizon is below one
+        """
+        if (desired_return is None) != (desired_horizon is None):
+            raise ValueError(f"desired_return={desired_return}, desired_horizon={desired_horizon}: give both, or neither")
+        if desired_return is not None and desired_horizon is not None:
+            self.policy.set_command(desired_return, desired_horizon)
+        self._command_is_fixed = desired_return is not None
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        *,
+        command: Any = None,
+        reward: Any = None,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
+        """Choose actions; see :meth:`BehaviorPolicy.predict <sb3_udrl.policies.BehaviorPolicy.predict>`."""
+        return self.policy.predict(observation, state, episode_start, deterministic, command=command, reward=reward)
+
+    def save(self, path: str | pathlib.Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
+        """
+        Save the model to a zip file, which appears only when it is complete.
+
+        :param path: file, or path with or without ``.zip``
+        :param exclude: names of parameters to leave out, besides the default ones
+        :param include: names of parameters to save although they are left out by default
+        """
+        with written_at_once(path, ".zip") as target:
+            super().save(target, exclude, include)
+
+    @classmethod
+    def load(cls: type[SelfModel], path: str | pathlib.Path | io.BufferedIOBase, *args: Any, **kwargs: Any) -> SelfModel:
+        """
+        Load a model from a zip file.
+
+        :param path: file, or path with or without ``.zip``
+        :param args: as for every algorithm of SB3: ``env``, ``device``, ``custom_objects``, ...
+        :param kwargs: as for every algorithm of SB3; constructor parameters replace the saved ones
+        :return: the model
+        :raises ValueError: if the file holds something else, or the environment has other spaces
+        """
+        try:
+            return super().load(path, *args, **kwargs)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except (AssertionError, KeyError, OSError) as error:
+            if isinstance(error, AssertionError) and "No data found" not in str(error):
+                raise
+            raise ValueError(f"{path} is not a model that {cls.__name__} saved: {error}") from error
