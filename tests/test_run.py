@@ -11,7 +11,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from sb3_udrl import UDRL, CommandPolicy, EpisodicReplayBuffer
-from sb3_udrl.policies import BehaviorPolicy, FitReport
+from sb3_udrl.policies import BehaviorPolicy, FitReport, MlpPolicy
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
@@ -31,7 +31,8 @@ def test_all_defaults():
 
 @pytest.mark.parametrize("policy", ["CommandPolicy", "MlpPolicy", CommandPolicy])
 def test_policies_by_name_and_class(policy):
-    assert type(tiny_model(make_vec(Scripted), policy).learn(40).policy) is CommandPolicy
+    expected = MlpPolicy if policy == "MlpPolicy" else CommandPolicy
+    assert type(tiny_model(make_vec(Scripted), policy).learn(40).policy) is expected
 
 
 def test_a_float_number_of_steps():
