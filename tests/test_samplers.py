@@ -60,9 +60,22 @@ def test_joint_takes_return_and_length_of_the_same_episode():
 
 
 def test_joint_asks_for_more_than_was_achieved():
-    command = attached(JointCommands(n_elites=1, optimism=1.0), [[8, 8], [8.5, 8]]).sample(FIRST)
-    assert command.desired_return.min() >= 16.5 and command.desired_return.max() > 16.5
-    assert (command.desired_horizon >= 2).all()
+    episodes = [[8, 8], [8.5, 8]]
+    command = attached(JointCommands(n_elites=2, optimism=1.0), episodes).sample(FIRST)
+    spread = 0.1 * 16.25  # more than their standard deviation of 0.25
+    assert 16 <= command.desired_return.min() < 16.1 and 16.5 + 0.9 * spread < command.desired_return.max() <= 16.5 + spread
+    np.testing.assert_array_equal(command.desired_horizon, 2)
+
+
+def test_joint_asks_for_no_more_where_the_best_are_all_alike():
+    assert pairs(attached(JointCommands(optimism=20.0), [[1, 1], [2], [2]]).sample(FIRST)) == {(2, 1), (2, 2)}
+
+
+def test_joint_raises_lengths_along_their_trend():
+    longer = attached(JointCommands(optimism=1.0), [[1] * 4, [1] * 8]).best()  # better is longer: half a deviation of 2
+    assert pairs(longer) == {(7, 7)}
+    shorter = attached(JointCommands(optimism=1.0), [[-1] * 4, [-1] * 8]).best()
+    assert pairs(shorter) == {(-5, 5)}
 
 
 def test_joint_commands_stay_valid_when_returns_are_negative():

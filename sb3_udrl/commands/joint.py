@@ -12,7 +12,7 @@ from sb3_udrl.commands.command import Command, make_command
 from sb3_udrl.commands.samplers import CommandSampler
 
 _MIN_ELITES = 5
-_MIN_SPREAD = 0.1  # of the mean: elites that are all alike would not be asked for more
+_MIN_SPREAD = 0.1  # of the mean: elites that are nearly alike would hardly be asked for more
 
 
 class Elites(NamedTuple):
@@ -72,11 +72,12 @@ class JointCommands(CommandSampler):
         by_share = max(_MIN_ELITES, int(self.elite_share * self.replay_buffer.n_episodes))
         best = self.replay_buffer.best(min(self.n_elites, by_share))
         returns, lengths = self.replay_buffer.returns[best], self.replay_buffer.lengths[best].astype(np.float64)
-        length_spread = float(max(lengths.std(), _MIN_SPREAD * lengths.mean()))
-        # Elites that are all alike show no trend: then the length stays what it is known to be
-        trend = float(np.corrcoef(returns, lengths)[0, 1]) if min(returns.std(), lengths.std()) > 0 else 0.0
-        return_spread = float(max(returns.std(), _MIN_SPREAD * abs(returns.mean())))
-        return Elites(returns, lengths, return_spread, trend * length_spread)
+        if np.ptp(returns) == 0:  # a ceiling: there is no more to ask for
+            return Elites(returns, lengths, 0.0, 0.0)
+        return_spread = max(returns.std(), _MIN_SPREAD * abs(returns.mean()))
+        length_spread = max(lengths.std(), _MIN_SPREAD * lengths.mean())
+        trend = np.corrcoef(returns, lengths)[0, 1] if np.ptp(lengths) > 0 else 0.0
+        return Elites(returns, lengths, float(return_spread), float(trend * length_spread))
 
     def draw_optimism(self, elites: Elites, n: int) -> NDArray[np.float64]:
         """
