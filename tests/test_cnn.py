@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, VecTra
 
 from sb3_udrl import UDRL
 from sb3_udrl.evaluation import evaluate_policy
+from sb3_udrl.policies import SmallCNN
 
 SMALL = {"features_extractor_kwargs": {"features_dim": 16}}
 
@@ -104,12 +105,19 @@ def test_what_is_no_picture_is_no_input_for_a_cnn():
         tiny_model(env, policy_kwargs={"features_extractor_class": NatureCNN})
 
 
-def test_small_pictures_get_an_error_and_an_extractor_of_ones_own_helps():
-    env = FakeImageEnv(screen_height=20, screen_width=20)
-    with pytest.raises(RuntimeError):
-        tiny_model(env)
+@pytest.mark.parametrize(("height", "width", "expected"), [(36, 36, NatureCNN), (35, 36, SmallCNN), (36, 35, SmallCNN)])
+def test_pictures_too_small_for_one_extractor_get_another(height, width, expected):
+    env = FakeImageEnv(screen_height=height, screen_width=width, n_channels=3)
+    model = tiny_model(env).learn(64)
+    assert isinstance(model.policy.features_extractor, expected) and model._n_updates > 0
+
+
+def test_cnn_policy_is_the_one_of_sb3_and_refuses_small_pictures():
+    env = FakeImageEnv(screen_height=35, screen_width=35)
+    with pytest.raises(RuntimeError, match="Kernel size"):
+        tiny_model(env, "CnnPolicy")
     policy_kwargs = {"features_extractor_class": FlattenExtractor}
-    assert tiny_model(env, policy_kwargs=policy_kwargs).learn(64)._n_updates > 0
+    assert tiny_model(env, "CnnPolicy", policy_kwargs=policy_kwargs).learn(64)._n_updates > 0
 
 
 def test_catch_is_learned():

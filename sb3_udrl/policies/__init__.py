@@ -2,5 +2,15 @@
 
 from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
 from sb3_udrl.policies.command_policy import CnnPolicy, CommandPolicy, MlpPolicy, MultiInputPolicy
+from sb3_udrl.policies.small_cnn import SmallCNN
 
-__all__ = ["BehaviorPolicy", "CnnPolicy", "CommandPolicy", "FitOptions", "FitReport", "MlpPolicy", "MultiInputPolicy"]
+__all__ = [
+    "BehaviorPolicy",
+    "CnnPolicy",
+    "CommandPolicy",
+    "FitOptions",
+    "FitReport",
+    "MlpPolicy",
+    "MultiInputPolicy",
+    "SmallCNN",
+]

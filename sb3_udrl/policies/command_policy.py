@@ -19,6 +19,7 @@ from sb3_udrl.commands.command import Command
 from sb3_udrl.policies.action_heads import make_action_head
 from sb3_udrl.policies.conditioning import ConditionedMlp
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
+from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
 
 
@@ -41,7 +42,8 @@ class CommandPolicy(GradientFit):
     :param ortho_init: orthogonal initial weights
     :param standardize_observations: standardize the features of non-image observations by the data
     :param features_extractor_class: by default chosen from the observation space:
-        ``NatureCNN`` for images, ``CombinedExtractor`` for Dict, else ``FlattenExtractor``
+        ``NatureCNN`` for images, ``SmallCNN`` for those below 36 by 36 pixels, ``CombinedExtractor`` for Dict, else
+        ``FlattenExtractor``
     :param features_extractor_kwargs: its arguments
     :param normalize_images: divide images by 255
     :param optimizer_class: optimizer of all parameters
@@ -192,7 +194,10 @@ def suitable_features_extractor(observation_space: spaces.Space[Any]) -> type[Ba
     """
     if isinstance(observation_space, spaces.Dict):
         return CombinedExtractor
-    return NatureCNN if is_image_space(observation_space) else FlattenExtractor
+    if not is_image_space(observation_space):
+        return FlattenExtractor
+    assert observation_space.shape is not None
+    return NatureCNN if min(observation_space.shape[1:]) >= 36 else SmallCNN
 
 
 class MlpPolicy(CommandPolicy):
