@@ -1,0 +1,76 @@
+"""``python -m sb3_udrl.benchmark SUITE``: run a suite of benchmarks, or go on with it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from sb3_udrl.benchmark.backends import BACKENDS
+from sb3_udrl.benchmark.data import ResultFolder
+from sb3_udrl.benchmark.runner import all_runs, complete_record, run_suite
+from sb3_udrl.benchmark.suite import SUITES, load_suite
+
+DESCRIPTION = """
+Train algorithms on environments from several seeds, and evaluate all of them in the same way. Runs that are complete in
+the output folder are kept, so the same command goes on where it was stopped, and a suite can be run in parts.
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """
+    Run a suite; exit with status 1 if a run failed twice.
+
+    :param arguments: command line, by default that of the process
+    """
+    available = ", ".join(sorted(path.stem for path in SUITES.glob("*.yml")))
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.benchmark", description=DESCRIPTION)
+    parser.add_argument("suite", help=f"one of {available}; or a YAML file")
+    parser.add_argument("--output", type=Path, default=Path("results"), help="folder of results (default: %(default)s)")
+    parser.add_argument("--n-jobs", type=int, default=-1, help="runs at a time (default: as many as there are cores)")
+    parser.add_argument("--backend", choices=list(BACKENDS), default="loky", help="where to compute (default: %(default)s)")
+    parser.add_argument("--address", help="address of a running Ray or Dask cluster; by default one is started here")
+    parser.add_argument("--environments", nargs="+", metavar="ID", help="only these environments of the suite")
+    parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="only these algorithms of the suite")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="these seeds instead of those of the suite")
+    args = parser.parse_args(arguments)
+
+    try:
+        suite = load_suite(args.suite)
+        check_names("--environments", args.environments, list(suite.environments))
+        check_names("--algorithms", args.algorithms, list(suite.algorithms))
+    except ValueError as error:
+        parser.error(str(error))
+    selected = {
+        key: run
+        for key, run in all_runs(suite, args.seeds or suite.seeds).items()
+        if key[0] in (args.environments or key) and key[1] in (args.algorithms or key)
+    }
+    folder = ResultFolder(args.output)
+    runs = {run.run_id: run for run in selected.values()}
+    complete = [record for run in runs.values() if (record := complete_record(folder, run))]
+    print(f"{suite.name}: {len(runs)} runs, {len(complete)} of them complete in {args.output}", flush=True)
+    if complete:
+        print("These were made with revision", ", ".join(sorted({str(record["git_revision"]) for record in complete})))
+    command = shlex.join(["python", "-m", "sb3_udrl.benchmark", *(sys.argv[1:] if arguments is None else arguments)])
+    failed = run_suite(suite, folder, selected, args.n_jobs, args.backend, args.address, command)
+    print(f"Results are in {args.output / suite.name}.csv.gz")
+    if failed:
+        sys.exit("\n".join([f"{len(failed)} runs failed:", *failed]))
+
+
+def check_names(option: str, chosen: list[str] | None, available: list[str]) -> None:
+    """
+    :param option: name of the option
+    :param chosen: its values
+    :param available: what they may be
+    :raises ValueError: if one is unknown
+    """
+    unknown = sorted(set(chosen or []) - set(available))
+    if unknown:
+        raise ValueError(f"{option} {' '.join(unknown)}: the suite has {', '.join(available)}")
+
+
+if __name__ == "__main__":
+    main()

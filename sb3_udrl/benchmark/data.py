@@ -1,0 +1,136 @@
+"""
+What a benchmark leaves behind.
+
+``runs/RUN.json`` is written at once when a run has ended. From these, three files per suite are made, which are all that
+the report needs: ``SUITE.csv.gz`` with one row per evaluated episode, ``SUITE.runs.jsonl.gz`` with one line per run, and
+the suite itself, ``SUITE.yml``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from sb3_udrl.benchmark.suite import Run, Suite, load_suite
+from sb3_udrl.benchmark.training import MODES
+
+Key = tuple[str, str, int]  # environment, name of algorithm, seed
+
+COLUMNS = [
+    "suite",
+    "environment",
+    "algorithm",
+    "seed",
+    "run",
+    "step",
+    "cpu_seconds",
+    "wall_seconds",
+    "mode",
+    "episode",
+    "return",
+    "length",
+]
+
+
+class ResultFolder:
+    """
+    A folder of results.
+
+    :param path: the folder; it may hold several suites, which share the runs that they have in common
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def read(self, run: Run) -> dict[str, Any] | None:
+        """
+        :param run: the run
+        :return: its record, None if it has not ended yet
+        """
+        path = self.path / "runs" / f"{run.run_id}.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """
+        :param record: what :func:`~sb3_udrl.benchmark.training.execute` returned
+        """
+        write_at_once(self.path / "runs" / f"{record['run']}.json", json.dumps(record).encode())
+
+    def collect(self, suite: Suite, runs: Mapping[Key, Run]) -> None:
+        """
+        Write the three files of a suite.
+
+        :param suite: the suite
+        :param runs: its runs; those that have not ended yet are left out
+        """
+        records = {key: self.read(run) for key, run in runs.items()}
+        ended = {key: record for key, record in records.items() if record is not None}
+        rows = (row for key, record in ended.items() for row in episode_rows(suite.name, key, record))
+        episodes = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.7g")
+        lines = (json.dumps(run_facts(suite.name, key, record)) + "\n" for key, record in ended.items())
+        # No time stamps in the archives: the same results are the same bytes
+        write_at_once(self.path / f"{suite.name}.csv.gz", gzip.compress(episodes.encode(), mtime=0))
+        write_at_once(self.path / f"{suite.name}.runs.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
+        write_at_once(self.path / f"{suite.name}.yml", yaml.safe_dump(asdict(suite), sort_keys=False).encode())
+
+
+def write_at_once(path: Path, content: bytes) -> None:
+    """
+    Write a file that appears only when it is complete.
+
+    :param path: the file
+    :param content: all of it
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def run_facts(suite: str, key: Key, record: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    :param suite: name of the suite
+    :param key: environment, name of algorithm and seed
+    :param record: record of the run
+    :return: all but its evaluations
+    """
+    environment, algorithm, seed = key
+    facts = {name: value for name, value in record.items() if name != "evaluations"}
+    return {"suite": suite, **facts, "environment": environment, "algorithm": algorithm, "seed": seed}
+
+
+def episode_rows(suite: str, key: Key, record: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """
+    :param suite: name of the suite
+    :param key: environment, name of algorithm and seed
+    :param record: record of the run
+    :return: a row per episode, in the order of ``COLUMNS``
+    """
+    for evaluation in record["evaluations"]:
+        times = (evaluation["step"], evaluation["cpu_seconds"], evaluation["wall_seconds"])
+        for mode in MODES:
+            episodes = zip(evaluation[mode]["returns"], evaluation[mode]["lengths"], strict=True)
+            for episode, (value, length) in enumerate(episodes):
+                yield (suite, *key, record["run"], *times, mode, episode, value, length)
+
+
+def read_data(path: str | Path, suite: str) -> tuple[Suite, pd.DataFrame, pd.DataFrame]:
+    """
+    Read the three files of a suite.
+
+    :param path: their folder
+    :param suite: name of the suite
+    :return: the suite, one row per episode, one row per run
+    """
+    folder = Path(path)
+    episodes = pd.read_csv(folder / f"{suite}.csv.gz")
+    runs = pd.read_json(folder / f"{suite}.runs.jsonl.gz", lines=True, convert_dates=False)
+    return load_suite(folder / f"{suite}.yml"), episodes, runs

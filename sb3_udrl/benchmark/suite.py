@@ -1,0 +1,277 @@
+"""What is compared: a suite is a YAML file, which expands to runs, one per environment, algorithm and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gymnasium as gym
+import yaml
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from sb3_udrl.zoo import hyperparams_path, register
+
+SUITES = Path(__file__).parent / "suites"
+Params = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """
+    An environment of a suite.
+
+    :param n_timesteps: budget of every algorithm that has none of its own
+    :param eval_freq: steps between evaluations
+    :param threshold: greedy mean return that counts as solved
+    :param report_at: further steps at which the report compares scores, besides the end
+    :param hyperparams_of: environment whose tuned hyperparameters are used by algorithms that have none for this one
+    :param hyperparams: changes for every algorithm; they come after those of the algorithm
+    """
+
+    n_timesteps: int
+    eval_freq: int
+    threshold: float | None = None
+    report_at: list[int] = field(default_factory=list)
+    hyperparams_of: str | None = None
+    hyperparams: Params = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """
+    An algorithm of a suite, under a name of its own.
+
+    :param algo: name in the Zoo
+    :param section: section of the Zoo's hyperparameter file; by default that of the environment
+    :param hyperparams: changes to the section; dictionaries are merged, null takes the place of what was there
+    :param n_timesteps: budget, or budgets by environment
+    :param environments: environments that it is trained on; all if None
+    """
+
+    algo: str
+    section: str | None = None
+    hyperparams: Params = field(default_factory=dict)
+    n_timesteps: int | dict[str, int] | None = None
+    environments: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    One training: all that decides its result, but for the versions of the code.
+
+    :param environment: environment id
+    :param algo: name of the algorithm in the Zoo
+    :param seed: seed of the training; that of the evaluation follows from it
+    :param n_timesteps: budget
+    :param eval_freq: steps between evaluations
+    :param n_eval_episodes: episodes per evaluation, greedy and sampled each
+    :param n_final_episodes: the same for the last evaluation
+    :param n_eval_envs: environments that share these episodes
+    :param section: section of the hyperparameter file that was used
+    :param hyperparams: what the Zoo reads, after all changes
+    """
+
+    environment: str
+    algo: str
+    seed: int
+    n_timesteps: int
+    eval_freq: int
+    n_eval_episodes: int
+    n_final_episodes: int
+    n_eval_envs: int
+    section: str
+    hyperparams: Params
+
+    @property
+    def run_id(self) -> str:
+        """A name that changes with every setting that may change the result, defaults included, but not with the code."""
+        definition = {name: value for name, value in asdict(self).items() if name != "section"}
+        definition["hyperparams"] = merge(default_arguments(self.algo, str(self.hyperparams.get("policy"))), self.hyperparams)
+        digest = hashlib.sha256(json.dumps(definition, sort_keys=True, default=repr).encode()).hexdigest()[:10]
+        return f"{re.sub('[^A-Za-z0-9.]', '_', self.environment)}-{self.algo}-{self.seed}-{digest}"
+
+    @property
+    def cost(self) -> int:
+        """Steps, ten times as many where every few of them cost a gradient step: long runs are started first."""
+        return self.n_timesteps * (10 if issubclass(zoo_algorithms()[self.algo], OffPolicyAlgorithm) else 1)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """
+    A comparison.
+
+    :param name: name of the file
+    :param environments: by id
+    :param algorithms: by the name that the report shows
+    :param seeds: seeds of the trainings
+    :param description: what is asked, for the report
+    :param baseline: name of the algorithm that the others are compared with
+    :param n_eval_episodes: episodes per evaluation, greedy and sampled each
+    :param n_final_episodes: the same for the last evaluation, whose mean is the score
+    :param n_eval_envs: environments that share these episodes
+    """
+
+    name: str
+    environments: dict[str, Environment]
+    algorithms: dict[str, Algorithm]
+    seeds: list[int]
+    description: str = ""
+    baseline: str = "UDRL"
+    n_eval_episodes: int = 20
+    n_final_episodes: int = 100
+    n_eval_envs: int = 20
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Environment and name of algorithm of everything that is compared."""
+        return [
+            (environment, name)
+            for environment in self.environments
+            for name, algorithm in self.algorithms.items()
+            if algorithm.environments is None or environment in algorithm.environments
+        ]
+
+    def run(self, environment: str, name: str, seed: int) -> Run:
+        """
+        :param environment: id of an environment
+        :param name: name of an algorithm
+        :param seed: seed of the training
+        """
+        conditions, algorithm = self.environments[environment], self.algorithms[name]
+        own_budget = algorithm.n_timesteps
+        if isinstance(own_budget, dict):
+            own_budget = own_budget.get(environment)
+        section, hyperparams = read_hyperparams(
+            algorithm.algo, [algorithm.section] if algorithm.section else [environment, conditions.hyperparams_of], environment
+        )
+        hyperparams.pop("n_timesteps", None)
+        return Run(
+            environment=environment,
+            algo=algorithm.algo,
+            seed=seed,
+            n_timesteps=own_budget or conditions.n_timesteps,
+            eval_freq=conditions.eval_freq,
+            n_eval_episodes=self.n_eval_episodes,
+            n_final_episodes=self.n_final_episodes,
+            n_eval_envs=self.n_eval_envs,
+            section=section,
+            hyperparams=merge(merge(hyperparams, algorithm.hyperparams), conditions.hyperparams),
+        )
+
+
+def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Params:
+    """
+    Update a dictionary, and the dictionaries in it.
+
+    :param old: left as it is
+    :param new: wins, also with None
+    """
+    merged = dict(old)
+    for key, value in new.items():
+        merged[key] = merge(merged[key], value) if isinstance(merged.get(key), dict) and isinstance(value, dict) else value
+    return merged
+
+
+@cache
+def zoo_algorithms() -> dict[str, Any]:
+    """The Zoo's algorithms by name, UDRL among them."""
+    register()
+    from rl_zoo3 import ALGOS
+
+    return ALGOS
+
+
+@cache
+def default_arguments(algo: str, policy: str) -> Params:
+    """
+    :param algo: name of the algorithm in the Zoo
+    :param policy: name of its policy
+    :return: arguments of the algorithm as they are when nobody sets them, with those of its policy as ``policy_kwargs``
+    """
+    algorithm = zoo_algorithms()[algo]
+    policy_class = algorithm.policy_aliases.get(policy)
+    return {**defaults_of(algorithm), "policy_kwargs": {} if policy_class is None else defaults_of(policy_class)}
+
+
+def defaults_of(function: Callable[..., Any]) -> Params:
+    """
+    :param function: a function or class
+    :return: its parameters that have a default value, with that value
+    """
+    parameters = inspect.signature(function).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+
+
+def read_hyperparams(algo: str, sections: list[str | None], environment: str) -> tuple[str, Params]:
+    """
+    Look hyperparameters up as the Zoo does: the section of the environment, or that of Atari games, or the default.
+
+    :param algo: name of the algorithm in the Zoo
+    :param sections: names to look for first
+    :param environment: environment id
+    :return: name of the section and a copy of what it says
+    :raises ValueError: if the algorithm is unknown or there is no such section
+    """
+    if algo not in zoo_algorithms():
+        raise ValueError(f"algo={algo!r} is no algorithm of the Zoo: choose one of {sorted(zoo_algorithms())}")
+    zoo = Path(find_spec("rl_zoo3").origin or "").parent / "hyperparams" / f"{algo}.yml"  # type: ignore[union-attr]
+    path = zoo if zoo.is_file() else hyperparams_path(algo)
+    available = yaml.safe_load(path.read_text())
+    is_atari = "AtariEnv" in str(gym.spec(environment).entry_point)
+    fallback = [] if len(sections) == 1 else ["atari" if is_atari else None, "default"]
+    for section in [*sections, *fallback]:
+        if section in available:
+            return str(section), merge(available[section], {})
+    raise ValueError(f"section {sections[0]!r} is not in {path.name}, which has {sorted(available)}")
+
+
+def parse(cls: type[T], where: str, values: object) -> T:
+    """
+    A dataclass from a section of YAML.
+
+    :param cls: the dataclass
+    :param where: name of the section, for errors
+    :param values: the section
+    :raises ValueError: if the section has unknown keys or lacks some
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: {values!r} must be a section with keys {[f.name for f in fields(cls)]}")  # type: ignore[arg-type]
+    unknown = values.keys() - {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"{where}: unknown {sorted(unknown)}, choose from {[f.name for f in fields(cls)]}")  # type: ignore[arg-type]
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def load_suite(name: str | Path) -> Suite:
+    """
+    :param name: name of a suite that comes with the package, or path of a YAML file
+    :raises ValueError: if there is no such suite, or it is not well formed
+    """
+    path = SUITES / f"{name}.yml"
+    path = path if path.is_file() else Path(name)
+    if not path.is_file():
+        available = sorted(found.stem for found in SUITES.glob("*.yml"))
+        raise ValueError(f"suite {str(name)!r} is neither one of {available} nor a YAML file")
+    values = yaml.safe_load(path.read_text())
+    suite = parse(Suite, path.name, {"name": path.name.removesuffix(".yml"), **values})
+    environments = {key: parse(Environment, key, value) for key, value in suite.environments.items()}
+    algorithms = {key: parse(Algorithm, key, value) for key, value in suite.algorithms.items()}
+    for key, algorithm in algorithms.items():
+        budgets = algorithm.n_timesteps if isinstance(algorithm.n_timesteps, dict) else {}
+        unknown = {*(algorithm.environments or []), *budgets} - environments.keys()
+        if unknown:
+            raise ValueError(f"{key}: environments {sorted(unknown)} are not in the suite")
+    return Suite(**{**vars(suite), "environments": environments, "algorithms": algorithms})

@@ -1,0 +1,175 @@
+"""One run: train as the Zoo does, evaluate in between, measure the time that training takes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+import yaml
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+
+from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_revision
+from sb3_udrl.benchmark.suite import Run
+from sb3_udrl.evaluation import track
+from sb3_udrl.zoo import register
+
+MODES = {"greedy": True, "sampled": False}
+
+
+class Evaluations(BaseCallback):
+    """
+    Evaluates at the first step after every ``eval_freq`` steps, and stops the clocks meanwhile.
+
+    :param run: says how often and how long
+    :param eval_env: environment to evaluate in, made as that of the training
+    """
+
+    def __init__(self, run: Run, eval_env: VecEnv) -> None:
+        super().__init__()
+        self.run, self.eval_env = run, eval_env
+        self.evaluations: list[dict[str, Any]] = []
+        self.next_step = run.eval_freq
+        self.started = np.array([time.process_time(), time.perf_counter()])
+
+    def _on_step(self) -> bool:
+        # The last evaluation is that of the finished model
+        if self.next_step <= self.num_timesteps < self.run.n_timesteps:
+            self.evaluate(self.run.n_eval_episodes)
+            self.next_step = (self.num_timesteps // self.run.eval_freq + 1) * self.run.eval_freq
+        return True
+
+    def evaluate(self, n_episodes: int) -> None:
+        """
+        Play episodes with greedy and with sampled actions.
+
+        :param n_episodes: number of episodes of each kind
+        """
+        paused = np.array([time.process_time(), time.perf_counter()])
+        cpu_seconds, wall_seconds = (paused - self.started).round(4).tolist()
+        evaluation = {"step": self.model.num_timesteps, "cpu_seconds": cpu_seconds, "wall_seconds": wall_seconds}
+        sync_envs_normalization(self.training_env, self.eval_env)
+        with random_state_kept(), track(self.eval_env):
+            for mode, deterministic in MODES.items():
+                returns, lengths = evaluate_policy(
+                    self.model, self.eval_env, n_episodes, deterministic, return_episode_rewards=True
+                )
+                evaluation[mode] = {"returns": np.asarray(returns).tolist(), "lengths": np.asarray(lengths).tolist()}
+        self.model.policy.set_training_mode(False)
+        self.evaluations.append(evaluation)
+        self.started += np.array([time.process_time(), time.perf_counter()]) - paused
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leave the global generators as they were, so that training goes on as if it had not been evaluated."""
+    numpy_state = np.random.get_state()
+    with th.random.fork_rng(devices=[]):
+        yield
+    np.random.set_state(numpy_state)
+
+
+def build(run: Run, folder: str) -> tuple[BaseAlgorithm, VecEnv, list[BaseCallback]]:
+    """
+    Make model and environments through the Zoo.
+
+    :param run: the run
+    :param folder: folder for the Zoo's files
+    :return: the model, the environment for evaluation, and the callbacks that the hyperparameters name
+    """
+    register()
+    from rl_zoo3.exp_manager import ExperimentManager
+
+    config = Path(folder) / "hyperparams.yml"
+    # The Zoo wants a budget in the file; environments that render are several times slower
+    env_kwargs = {"render_mode": None, **(run.hyperparams.get("env_kwargs") or {})}
+    hyperparams = {name: value for name, value in run.hyperparams.items() if name != "env_kwargs"}
+    config.write_text(yaml.safe_dump({run.environment: {**hyperparams, "n_timesteps": run.n_timesteps}}))
+    with contextlib.redirect_stdout(io.StringIO()):  # the Zoo prints, however low its verbosity
+        manager = ExperimentManager(
+            argparse.Namespace(),
+            run.algo,
+            run.environment,
+            folder,
+            n_timesteps=run.n_timesteps,
+            eval_freq=-1,
+            env_kwargs=env_kwargs,
+            eval_env_kwargs=env_kwargs,
+            seed=run.seed,
+            verbose=0,
+            device="cpu",
+            config=str(config),
+        )
+        experiment = manager.setup_experiment()
+        assert experiment is not None  # it is None in searches alone
+        eval_env = manager.create_envs(run.n_eval_envs, eval_env=True)
+    model = experiment[0]
+    eval_env.seed(1_000_000 + 1_000 * run.seed)  # far from the seeds of the training environments
+    return model, eval_env, manager.callbacks
+
+
+def warm_up_torch() -> None:
+    """The first optimizer step of a process imports much of PyTorch, which is not the algorithm's time."""
+    parameter = th.nn.Parameter(th.zeros(1))
+    optimizer = th.optim.Adam([parameter])
+    parameter.sum().backward()
+    optimizer.step()
+
+
+def train(run: Run) -> list[dict[str, Any]]:
+    """
+    Train and evaluate.
+
+    :param run: the run
+    :return: evaluations, with the seconds of training so far: of this process, all threads, and of the clock
+    """
+    th.set_num_threads(1)
+    warm_up_torch()
+    with tempfile.TemporaryDirectory() as folder:
+        model, eval_env, callbacks = build(run, folder)
+        evaluations = Evaluations(run, eval_env)
+        model.learn(run.n_timesteps, callback=[*callbacks, evaluations])
+        evaluations.evaluate(run.n_final_episodes)
+        eval_env.close()
+        assert model.env is not None
+        model.env.close()
+    return evaluations.evaluations
+
+
+def execute(run: Run) -> dict[str, Any]:
+    """
+    Train, and report whatever comes of it. Depends on nothing but its argument, so it may run on any machine.
+
+    :param run: the run
+    :return: record of the run: its definition, ``status`` (``"complete"`` or ``"failed"``), ``error``, ``evaluations``,
+        and where and with what it ran
+    """
+    record: dict[str, Any] = {
+        "run": run.run_id,
+        **asdict(run),
+        "status": "complete",
+        "error": None,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": describe_versions(),
+        "machine": describe_machine(),
+        "git_revision": git_revision(),
+        "evaluations": [],
+    }
+    try:
+        record["evaluations"] = train(run)
+    except Exception:  # recorded, retried, and shown at the end
+        record.update(status="failed", error=traceback.format_exc())
+    return record
