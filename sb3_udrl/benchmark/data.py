@@ -75,7 +75,8 @@ class ResultFolder:
         ended = {key: record for key, record in records.items() if record is not None}
         rows = (row for key, record in ended.items() for row in episode_rows(suite.name, key, record))
         episodes = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.7g")
-        lines = (json.dumps(run_facts(suite.name, key, record)) + "\n" for key, record in ended.items())
+        facts = (run_facts(suite.name, key, runs[key], record) for key, record in ended.items())
+        lines = (json.dumps(fact) + "\n" for fact in facts)
         # No time stamps in the archives: the same results are the same bytes
         write_at_once(self.path / f"{suite.name}.csv.gz", gzip.compress(episodes.encode(), mtime=0))
         write_at_once(self.path / f"{suite.name}.runs.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
@@ -95,16 +96,16 @@ def write_at_once(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def run_facts(suite: str, key: Key, record: Mapping[str, Any]) -> dict[str, Any]:
+def run_facts(suite: str, key: Key, run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
     """
     :param suite: name of the suite
     :param key: environment, name of algorithm and seed
+    :param run: the run as the suite defines it; that of the record may have found the same settings elsewhere
     :param record: record of the run
     :return: all but its evaluations
     """
-    environment, algorithm, seed = key
     facts = {name: value for name, value in record.items() if name != "evaluations"}
-    return {"suite": suite, **facts, "environment": environment, "algorithm": algorithm, "seed": seed}
+    return {"suite": suite, "algorithm": key[1], **facts, **asdict(run)}
 
 
 def episode_rows(suite: str, key: Key, record: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:

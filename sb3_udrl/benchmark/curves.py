@@ -1,0 +1,86 @@
+"""Learning curves: from rows of episodes to scores, and from scores to pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sb3_udrl.benchmark.statistics import interquartile_band
+from sb3_udrl.benchmark.suite import Environment
+
+RUN = ["environment", "algorithm", "seed"]
+
+
+def scores_of(episodes: pd.DataFrame) -> pd.DataFrame:
+    """
+    :param episodes: one row per episode
+    :return: one row per evaluation, with the mean returns ``greedy`` and ``sampled``
+    """
+    evaluation = [*RUN, "step", "cpu_seconds", "wall_seconds"]
+    means = episodes.groupby([*evaluation, "mode"], sort=False)["return"].mean().unstack("mode")
+    return means.reset_index().sort_values([*RUN, "step"], kind="stable", ignore_index=True)
+
+
+def curve(scores: pd.DataFrame, eval_freq: int) -> pd.DataFrame:
+    """
+    A learning curve over seeds. Evaluations are put together that belong to the same multiple of ``eval_freq``: how far
+    beyond it they are depends on the number of environments, and at the end on the length of a rollout.
+
+    :param scores: rows of :func:`scores_of` for one environment and algorithm
+    :param eval_freq: steps between evaluations
+    :return: a row per evaluation: ``step`` and ``cpu_seconds`` (medians over seeds), and the interquartile mean of the
+        greedy scores, ``score``, with its interval, ``low`` to ``high``
+    """
+    scores = scores.assign(due=scores["step"] // eval_freq * eval_freq)
+    last = scores.groupby(["seed", "due"]).last()  # the finished model's comes after that of the last rollout
+    points = last.unstack("seed").dropna()  # evaluations that all seeds have
+    score, low, high = interquartile_band(points["greedy"].to_numpy().T)
+    return pd.DataFrame(
+        {
+            "step": np.median(points["step"], axis=1),
+            "cpu_seconds": np.median(points["cpu_seconds"], axis=1),
+            "score": score,
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+def plot_curves(
+    curves: dict[str, pd.DataFrame], environment: str, conditions: Environment, colors: dict[str, Any], path: str | Path
+) -> None:
+    """
+    Greedy scores over environment steps and over CPU seconds.
+
+    :param curves: curves by name of algorithm
+    :param environment: id, for the title
+    :param conditions: threshold
+    :param colors: by name of algorithm
+    :param path: picture to write
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure.suptitle(environment)
+    over_steps, over_seconds = figure.subplots(1, 2, sharey=True)
+    for name, points in curves.items():
+        for axes, x in ((over_steps, "step"), (over_seconds, "cpu_seconds")):
+            marker = "." if len(points) == 1 else None
+            axes.plot(points[x], points["score"], color=colors[name], label=name, linewidth=1.8, marker=marker)
+            axes.fill_between(points[x], points["low"], points["high"], color=colors[name], alpha=0.15, linewidth=0)
+    shortest = min(points["cpu_seconds"].iloc[-1] for points in curves.values())
+    over_seconds.set_xlim(left=0.02 * shortest)  # warm-up costs next to nothing, and would take up most of the picture
+    over_steps.set(xlabel="environment steps", ylabel="greedy return")
+    over_steps.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    over_seconds.set(xlabel="CPU seconds of training", xscale="log")
+    over_seconds.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for axes in (over_steps, over_seconds):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if conditions.threshold is not None:
+            axes.axhline(conditions.threshold, color="gray", linestyle="--", linewidth=1)
+    figure.legend(*over_steps.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=110)

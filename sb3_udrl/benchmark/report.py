@@ -1,0 +1,157 @@
+"""``python -m sb3_udrl.benchmark.report FOLDER``: tables and learning curves from the data of one or more suites."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from sb3_udrl.benchmark.curves import curve, plot_curves, scores_of
+from sb3_udrl.benchmark.data import read_data
+from sb3_udrl.benchmark.suite import Suite
+from sb3_udrl.benchmark.tables import final_scores, improvement_table, markdown, score_table, scores_at, speed_table
+
+COLORS = ("#d62728", "#ff9d5c", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#e377c2", "#7f7f7f", "#bcbd22")
+PROTOCOL = """\
+A score is the mean return of {n_final} episodes of the finished model ({n_eval} during training), in environments seeded
+apart from those of the training. Greedy actions are the most likely ones, sampled ones are drawn as in training. IQM is the
+interquartile mean over seeds; intervals and bands are 95 % percentile bootstraps over seeds. CPU seconds are those of
+training on one thread, without evaluations, as medians over seeds. The probability that one algorithm is better is the share
+of pairs of runs in which its score is higher, ties counting one half. Budgets may differ: see the steps."""
+
+
+DATA = """\
+The data: [a row per episode](data/{name}.csv.gz), [a line per run](data/{name}.runs.jsonl.gz), with all hyperparameters,
+and [the suite](data/{name}.yml). Hyperparameters are from these sections of the files of the RL Zoo or, for UDRL, of this
+package, with the changes that the suite names:"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """
+    Write a page and pictures per suite, and a page that lists them; the data are copied beside them.
+
+    :param arguments: command line, by default that of the process
+    """
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.benchmark.report", description=main.__doc__)
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of results, as from python -m sb3_udrl.benchmark")
+    parser.add_argument(
+        "--output", type=Path, default=Path("docs/results"), help="folder of the report (default: %(default)s)"
+    )
+    args = parser.parse_args(arguments)
+    found = [
+        (folder, path.name.removesuffix(".csv.gz")) for folder in args.folders for path in sorted(folder.glob("*.csv.gz"))
+    ]
+    if not found:
+        parser.error(f"no results (*.csv.gz) in {', '.join(map(str, args.folders))}")
+    for folder, name in found:
+        write_page(folder, name, args.output)
+        print(f"{args.output / name}.md")
+    write_index(args.output)
+
+
+def write_page(folder: Path, name: str, output: Path) -> None:
+    """
+    Report on one suite.
+
+    :param folder: folder of its data
+    :param name: name of the suite
+    :param output: folder of the report
+    """
+    suite, episodes, runs = read_data(folder, name)
+    pictures, data = output / name, output / "data"
+    for target in (pictures, data):
+        target.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() != data.resolve():
+        for suffix in ("csv.gz", "runs.jsonl.gz", "yml"):
+            shutil.copy(folder / f"{name}.{suffix}", data)
+    scores = scores_of(episodes)
+    colors = dict(zip(suite.algorithms, COLORS * len(suite.algorithms), strict=False))
+    parts = [f"# {name}", suite.description, PROTOCOL.format(n_final=suite.n_final_episodes, n_eval=suite.n_eval_episodes)]
+    for environment in suite.environments:
+        own = scores[scores["environment"] == environment]
+        if len(own):
+            parts.append(environment_part(suite, environment, own, colors, pictures))
+    parts.append(provenance_part(suite, runs))
+    (output / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def environment_part(suite: Suite, environment: str, scores: pd.DataFrame, colors: dict[str, str], pictures: Path) -> str:
+    """
+    Tables and picture of one environment.
+
+    :param suite: the suite
+    :param environment: id of the environment
+    :param scores: its rows, one per evaluation
+    :param colors: by name of algorithm
+    :param pictures: folder for the picture
+    """
+    conditions = suite.environments[environment]
+    names = [name for name in suite.algorithms if (scores["algorithm"] == name).any()]
+    picture = pictures / f"{environment.replace('/', '_')}.png"
+    curves = {name: curve(scores[scores["algorithm"] == name], conditions.eval_freq) for name in names}
+    plot_curves(curves, environment, conditions, colors, picture)
+    finals = final_scores(scores)
+    parts = [f"## {environment}", f"![Learning curves on {environment}]({pictures.name}/{picture.name})"]
+    parts += ["Scores at the end of training:", markdown(score_table(finals, names))]
+    for step in conditions.report_at:
+        parts += [f"Scores after {step:,} steps:", markdown(score_table(scores_at(scores, step), names))]
+    if conditions.threshold is not None:
+        parts += [
+            f"First greedy evaluation with a mean of {conditions.threshold:g} or more, looked at every "
+            f"{conditions.eval_freq:,} steps:",
+            markdown(speed_table(scores, conditions, names)),
+        ]
+    improvements = improvement_table(finals, suite.baseline, names)
+    if len(improvements) > 1:
+        parts += ["Final greedy scores compared:", markdown(improvements)]
+    return "\n\n".join(parts)
+
+
+def provenance_part(suite: Suite, runs: pd.DataFrame) -> str:
+    """
+    How the data were made, and what is missing.
+
+    :param suite: the suite
+    :param runs: one row per run
+    """
+    ended = set(runs[["environment", "algorithm", "seed"]].itertuples(index=False, name=None))
+    missing = [(*pair, seed) for pair in suite.pairs() for seed in suite.seeds if (*pair, seed) not in ended]
+    complete = runs[runs["status"] == "complete"]
+    failed = runs[runs["status"] != "complete"]
+    facts = [
+        ("commands", sorted(f"`{command}`" for command in complete["command"].unique())),
+        ("seeds", [", ".join(map(str, sorted(complete["seed"].unique())))]),
+        ("git revision", sorted(map(str, complete["git_revision"].unique()))),
+        ("machine", sorted(complete["machine"].unique())),
+        ("versions", sorted({", ".join(map(" ".join, versions.items())) for versions in complete["versions"]})),
+        ("started", [f"{complete['started'].min()} to {complete['started'].max()}"]),
+    ]
+    sections = complete.drop_duplicates(["environment", "algorithm"])[["environment", "algorithm", "algo", "section"]]
+    parts = [
+        "## How this was made",
+        markdown([["", ""], *[[name, "<br>".join(values)] for name, values in facts]]),
+        DATA.format(name=suite.name),
+        markdown([list(sections.columns), *sections.to_numpy().tolist()]),
+    ]
+    for title, keys in (("Failed", failed[["environment", "algorithm", "seed"]].to_numpy().tolist()), ("Missing", missing)):
+        if keys:
+            parts += [f"{title} runs:", "\n".join(f"- {' '.join(map(str, key))}" for key in keys)]
+    return "\n\n".join(parts)
+
+
+def write_index(output: Path) -> None:
+    """
+    List the pages that are there.
+
+    :param output: folder of the report
+    """
+    pages = sorted(path.stem for path in output.glob("*.md") if path.stem != "index")
+    lines = ["# Results", "", "What `python -m sb3_udrl.benchmark` measured, see [benchmark](../guide/benchmark.md).", ""]
+    lines += ["```{toctree}", ":maxdepth: 1", "", *pages, "```"]
+    (output / "index.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
