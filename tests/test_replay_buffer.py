@@ -83,7 +83,8 @@ def test_best_episodes_come_in_order():
         buffer.add(episode(rewards))
     # return first, then length, then the newer one
     np.testing.assert_array_equal(buffer.best(10), [2, 3, 1, 0, 4])
-    np.testing.assert_array_equal(buffer.best(2), [2, 3])
+    for n_episodes in range(1, 5):
+        np.testing.assert_array_equal(buffer.best(n_episodes), [2, 3, 1, 0, 4][:n_episodes])
 
 
 def test_equal_returns_of_different_lengths_are_comparable():
@@ -207,10 +208,21 @@ def test_a_batch_is_one_gather_however_many_episodes_there_are(n_episodes):
     """The draw is checked by its result; that no loop over episodes is left shows in a batch larger than the buffer."""
     buffer = small_buffer(10**6)
     buffer.add(episode(np.arange(10.0)))
-    for _ in range(n_episodes - 1):
-        buffer._starts = np.append(buffer._starts, 0)  # many entries that share the same rows
-        buffer.lengths, buffer.returns = np.append(buffer.lengths, 10), np.append(buffer.returns, 45)
+    for table, value in ((buffer._starts, 0), (buffer._lengths, 10), (buffer._returns, 45)):
+        table.extend(np.full(n_episodes - 1, value))  # many entries that share the same rows
     assert buffer.sample(100_000).desired_horizon.mean() == pytest.approx(5.5, abs=0.1)
+
+
+def test_only_stored_rows_are_drawn_whether_or_not_there_are_gaps():
+    """The best and the newest of 30 episodes: forgotten ones lie before, after and between the kept ones."""
+    for retention in ("recent", "best", "mixed"):
+        buffer = small_buffer(40, retention=retention)
+        for i in range(30):
+            buffer.add(episode([i % 7, 0.0], first=10 * i))
+            kept = np.concatenate([buffer.episode(k).observations[:, 0] for k in range(buffer.n_episodes)])
+            drawn, counts = np.unique(buffer.sample(2_000).observations[:, 0], return_counts=True)
+            np.testing.assert_array_equal(drawn, np.sort(kept))
+            assert counts.min() > 2_000 / len(kept) / 3
 
 
 def test_large_discrete_actions_are_stored_exactly():

@@ -100,20 +100,30 @@ class EpisodicReplayBuffer:
         self._returns_to_go = GrowableArray((), np.float32)
         self._steps_to_go = GrowableArray((), np.int32)
         # One entry per kept episode, oldest first
-        self._starts = np.empty(0, dtype=np.int64)
-        self.lengths = np.empty(0, dtype=np.int64)
-        self.returns = np.empty(0, dtype=np.float64)
+        self._starts, self._lengths = GrowableArray((), np.int64), GrowableArray((), np.int64)
+        self._returns = GrowableArray((), np.float64)
+        self._n_transitions = 0
         self._cumulative_weights: NDArray[np.float64] | None = None
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """Returns of the stored episodes, oldest first, ``(n_episodes,)``."""
+        return self._returns.rows
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Lengths of the stored episodes in steps, oldest first, ``(n_episodes,)``."""
+        return self._lengths.rows
 
     @property
     def n_episodes(self) -> int:
         """Number of stored episodes."""
-        return len(self.lengths)
+        return len(self._lengths)
 
     @property
     def n_transitions(self) -> int:
         """Number of stored transitions."""
-        return int(self.lengths.sum())
+        return self._n_transitions
 
     def size(self) -> int:
         """Number of stored transitions, under the name that SB3's buffers use."""
@@ -130,9 +140,10 @@ class EpisodicReplayBuffer:
         episode.check()
         self._check_shapes(episode)
         to_go = returns_to_go(episode.rewards)
-        self._starts = np.append(self._starts, len(self._rewards))
-        self.lengths = np.append(self.lengths, len(episode))
-        self.returns = np.append(self.returns, to_go[0])
+        self._starts.extend(np.array([len(self._rewards)]))
+        self._lengths.extend(np.array([len(episode)]))
+        self._returns.extend(to_go[:1])
+        self._n_transitions += len(episode)
         map_observation(GrowableArray.extend, self._observations, episode.observations)
         self._actions.extend(episode.actions)
         self._rewards.extend(episode.rewards)
@@ -157,18 +168,20 @@ class EpisodicReplayBuffer:
 
     def _keep(self, mask: NDArray[np.bool_]) -> None:
         """Forget the other episodes; their rows are reclaimed once they are an eighth of all."""
-        self._starts, self.lengths, self.returns = self._starts[mask], self.lengths[mask], self.returns[mask]
+        for table in (self._starts, self._lengths, self._returns):
+            table.keep(mask)
+        self._n_transitions = int(self.lengths.sum())
         n_rows = len(self._rewards)
         if n_rows - self.n_transitions <= n_rows // 8:
             return
         edges = np.zeros(n_rows + 1, dtype=np.int8)
-        edges[self._starts] += 1
-        edges[self._starts + self.lengths] -= 1
+        edges[self._starts.rows] += 1
+        edges[self._starts.rows + self.lengths] -= 1
         alive = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
         map_observation(lambda array: array.keep(alive), self._observations)
         for array in (self._actions, self._rewards, self._returns_to_go, self._steps_to_go):
             array.keep(alive)
-        self._starts = np.cumsum(self.lengths) - self.lengths
+        self._starts.rows[:] = np.cumsum(self.lengths) - self.lengths
 
     def best(self, n_episodes: int) -> NDArray[Any]:
         """
@@ -179,7 +192,11 @@ class EpisodicReplayBuffer:
         :raises ValueError: if the buffer is empty
         """
         self._require_episodes()
-        return best_first(self.returns, self.lengths)[:n_episodes]
+        if n_episodes >= self.n_episodes:
+            return best_first(self.returns, self.lengths)
+        cutoff = np.partition(self.returns, -n_episodes)[-n_episodes]  # so that only the best need to be put in order
+        candidates = np.flatnonzero(self.returns >= cutoff)
+        return candidates[best_first(self.returns[candidates], self.lengths[candidates])[:n_episodes]]
 
     def episode(self, index: int) -> Episode:
         """
@@ -187,7 +204,8 @@ class EpisodicReplayBuffer:
 
         :param index: position among the stored episodes, oldest first
         """
-        steps = slice(int(self._starts[index]), int(self._starts[index] + self.lengths[index]))
+        start, length = int(self._starts.rows[index]), int(self.lengths[index])
+        steps = slice(start, start + length)
         return Episode(
             map_observation(lambda array: array.rows[steps].copy(), self._observations),
             self._actions.rows[steps].copy(),
@@ -211,22 +229,23 @@ class EpisodicReplayBuffer:
         :param episodes: their indices
         :param env: normalizes the observations as it does now, if given
         """
-        rows = [np.arange(self._starts[i], self._starts[i] + self.lengths[i]) for i in episodes]
+        starts = self._starts.rows
+        rows = [np.arange(starts[i], starts[i] + self.lengths[i]) for i in episodes]
         return self._batch(np.concatenate(rows), env)
 
     def _batch(self, rows: NDArray[np.int64], env: VecNormalize | None) -> CommandBatch:
         """Gather rows, and cut their segments short by chance."""
-        desired_return, desired_horizon = self._returns_to_go.rows[rows], self._steps_to_go.rows[rows]
+        desired_return, desired_horizon = self._returns_to_go.rows.take(rows), self._steps_to_go.rows.take(rows)
         if self.trailing_probability < 1:
             cut = self.rng.random(len(rows)) >= self.trailing_probability
             steps = self.rng.integers(1, desired_horizon + 1)  # ends t1 < t2 <= T, each equally likely
             cut &= steps < desired_horizon
             desired_return[cut] -= self._returns_to_go.rows[rows[cut] + steps[cut]]
             desired_horizon[cut] = steps[cut]
-        observations = map_observation(lambda array: array.rows[rows], self._observations)
+        observations = map_observation(lambda array: array.rows.take(rows, axis=0), self._observations)
         return CommandBatch(
             observations if env is None else env.normalize_obs(observations),
-            self._actions.rows[rows],
+            self._actions.rows.take(rows, axis=0),
             desired_return,
             desired_horizon.astype(np.float32),
         )
@@ -234,12 +253,18 @@ class EpisodicReplayBuffer:
     def _draw_rows(self, n: int) -> NDArray[np.int64]:
         """Rows of ``n`` transitions: an episode by its weight, then one of its steps."""
         self._require_episodes()
+        first, last = int(self._starts.rows[0]), int(self._starts.rows[-1] + self.lengths[-1])
+        if self.sampling == "transitions" and last - first == self.n_transitions:  # no gaps: no search for the episode
+            return self.rng.integers(first, last, size=n)
         if self._cumulative_weights is None:
             weights = SAMPLINGS[self.sampling](self.returns, self.lengths, self.sampling_temperature)
             self._cumulative_weights = np.cumsum(weights)
         targets = self.rng.random(n) * self._cumulative_weights[-1]
-        episodes = np.minimum(np.searchsorted(self._cumulative_weights, targets, side="right"), self.n_episodes - 1)
-        return self._starts[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
+        order = targets.argsort()  # a search in order stays in the cache, however many episodes there are
+        episodes = np.empty(n, dtype=np.int64)
+        episodes[order] = np.searchsorted(self._cumulative_weights, targets[order], side="right")
+        np.minimum(episodes, self.n_episodes - 1, out=episodes)
+        return self._starts.rows[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
 
     def _require_episodes(self) -> None:
         if self.n_episodes == 0:
