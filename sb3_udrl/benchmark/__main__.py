@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
         suite = load_suite(args.suite)
         check_names("--environments", args.environments, list(suite.environments))
         check_names("--algorithms", args.algorithms, list(suite.algorithms))
+        if args.address is not None and args.backend == "loky":
+            raise ValueError(f"--address {args.address}: only the backends ray and dask have one")
     except ValueError as error:
         parser.error(str(error))
     selected = {

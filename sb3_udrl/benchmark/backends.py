@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from joblib import parallel_config
+from joblib import parallel_config, register_parallel_backend
 
 
 @contextmanager
@@ -14,11 +15,8 @@ def local_processes(n_jobs: int, address: str | None) -> Iterator[None]:
     Processes on this machine.
 
     :param n_jobs: number of processes, -1 for all cores
-    :param address: must be None
-    :raises ValueError: if there is an address
+    :param address: has no meaning here
     """
-    if address is not None:
-        raise ValueError(f"address={address!r}: only the backends 'ray' and 'dask' have one")
     with parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         yield
 
@@ -34,12 +32,18 @@ def ray_cluster(n_jobs: int, address: str | None) -> Iterator[None]:
     """
     try:
         import ray
-        from ray.util.joblib import register_ray
+        from ray.util.joblib.ray_backend import RayBackend
     except ImportError as error:
         raise ImportError("backend 'ray' needs Ray: pip install sb3-udrl[ray]") from error
+
+    class GeneratingRayBackend(RayBackend):
+        """Ray's own backend, which inherits this limit of process pools without sharing their reason for it."""
+
+        supports_return_generator = True
+
     n_cpus = None if address is not None or n_jobs < 1 else n_jobs
-    with ray.init(address=address, num_cpus=n_cpus, include_dashboard=False, log_to_driver=False):
-        register_ray()  # type: ignore[no-untyped-call]
+    with ray.init(address=address, num_cpus=n_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR):
+        register_parallel_backend("ray", GeneratingRayBackend)
         with parallel_config("ray", n_jobs=n_jobs):
             yield
 

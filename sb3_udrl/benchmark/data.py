@@ -133,5 +133,6 @@ def read_data(path: str | Path, suite: str) -> tuple[Suite, pd.DataFrame, pd.Dat
     """
     folder = Path(path)
     episodes = pd.read_csv(folder / f"{suite}.csv.gz")
-    runs = pd.read_json(folder / f"{suite}.runs.jsonl.gz", lines=True, convert_dates=False)
+    with gzip.open(folder / f"{suite}.runs.jsonl.gz", "rt") as lines:
+        runs = pd.DataFrame([json.loads(line) for line in lines])
     return load_suite(folder / f"{suite}.yml"), episodes, runs

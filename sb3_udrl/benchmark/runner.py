@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from sb3_udrl.benchmark.backends import BACKENDS
@@ -18,6 +18,10 @@ from sb3_udrl.benchmark.training import execute
 
 N_ATTEMPTS = 2
 SECONDS_BETWEEN_COLLECTIONS = 120.0
+
+
+class WorkersLost(RuntimeError):
+    """The processes that computed runs are gone, and which of the runs was the reason is not known."""
 
 
 def run_suite(
@@ -51,7 +55,7 @@ def run_suite(
     collected = time.monotonic()
     with (
         BACKENDS[backend](n_jobs, address),
-        tqdm(total=len(names), initial=len(names) - len(pending), unit="run", smoothing=0) as progress,
+        tqdm(total=len(names), initial=len(names) - len(pending), unit="run", smoothing=0, disable=None) as progress,
     ):
         try:
             while pending:
@@ -72,11 +76,14 @@ def run_suite(
                         if time.monotonic() - collected > SECONDS_BETWEEN_COLLECTIONS:
                             folder.collect(suite, everything)
                             collected = time.monotonic()
-                except TerminatedWorkerError:  # names no run: those that had not ended are started again
-                    progress.write("A process was killed, out of memory perhaps; starting again")
-                    if n_ended == 0:
+                except WorkersLost as error:
+                    progress.write(f"{error}; what had not ended starts again")
+                    if n_ended == 0:  # else the same again, until those that cannot be computed are among themselves
                         failures.update(pending.keys())
-                        errors.update(dict.fromkeys(pending, "its process was killed"))
+                        errors.update(dict.fromkeys(pending, str(error)))
+                        for run_id, run in pending.items():
+                            lost = {"run": run_id, **asdict(run), "status": "failed", "error": str(error), "evaluations": []}
+                            folder.write({**lost, "command": command, "attempt": failures[run_id]})
                 pending = {run_id: run for run_id, run in pending.items() if failures[run_id] < N_ATTEMPTS}
         finally:
             folder.collect(suite, everything)
@@ -87,8 +94,12 @@ def in_parallel(runs: list[Run]) -> Iterator[dict[str, Any]]:
     """
     :param runs: runs, in the order in which they are started
     :return: their records, in the order in which they end
+    :raises WorkersLost: if a process was killed
     """
-    return Parallel(batch_size=1, return_as="generator_unordered")(delayed(execute)(run) for run in runs)
+    try:
+        yield from Parallel(batch_size=1, return_as="generator_unordered")(delayed(execute)(run) for run in runs)
+    except Exception as error:  # runs do not raise: it is a matter of the backend
+        raise WorkersLost(f"A process was killed, out of memory perhaps ({type(error).__name__})") from error
 
 
 def all_runs(suite: Suite, seeds: list[int]) -> dict[Key, Run]:

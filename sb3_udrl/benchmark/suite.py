@@ -226,13 +226,22 @@ def read_hyperparams(algo: str, sections: list[str | None], environment: str) ->
         raise ValueError(f"algo={algo!r} is no algorithm of the Zoo: choose one of {sorted(zoo_algorithms())}")
     zoo = Path(find_spec("rl_zoo3").origin or "").parent / "hyperparams" / f"{algo}.yml"  # type: ignore[union-attr]
     path = zoo if zoo.is_file() else hyperparams_path(algo)
-    available = yaml.safe_load(path.read_text())
+    available = read_sections(path)
     is_atari = "AtariEnv" in str(gym.spec(environment).entry_point)
     fallback = [] if len(sections) == 1 else ["atari" if is_atari else None, "default"]
     for section in [*sections, *fallback]:
         if section in available:
             return str(section), merge(available[section], {})
     raise ValueError(f"section {sections[0]!r} is not in {path.name}, which has {sorted(available)}")
+
+
+@cache
+def read_sections(path: Path) -> dict[str, Params]:
+    """
+    :param path: a hyperparameter file
+    :return: its sections
+    """
+    return yaml.safe_load(path.read_text())
 
 
 def parse(cls: type[T], where: str, values: object) -> T:
