@@ -1,9 +1,9 @@
 # On a machine with Python 3.10 or newer and make, nothing else:
 #
 #   make train   train CartPole-v1 through the RL Zoo, print the evaluation, draw what was learned into results/
-#   make test    style, types, documentation and all tests
+#   make test    style, types, documentation, a small benchmark and all tests
 #
-# Both make their own virtual environment in .venv the first time. Smaller targets: lint format type docs pytest clean.
+# Both make their own virtual environment in .venv the first time. Smaller targets: lint format type docs smoke pytest clean.
 
 PYTHON ?= python3
 ENV_ID ?= CartPole-v1
@@ -18,14 +18,14 @@ SOURCES := sb3_udrl/zoo/hook/_sb3_udrl_autoload.py pyproject.toml constraints.tx
 # Networks this small are slower with more threads
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test lint format type docs pytest clean
+.PHONY: train test lint format type docs smoke pytest clean
 
 train: $(VENV)/.train
 	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 --eval-freq 5000 --eval-episodes 10 --progress -f $(RESULTS)
 	$(RUN) sb3_udrl.evaluation.report "$$(ls -td $(RESULTS)/udrl/$(ENV_ID)_*/ | head -n 1)$(ENV_ID).zip" \
 		--env $(ENV_ID) --output $(RESULTS)/$(ENV_ID)
 
-test: lint type docs pytest
+test: lint type docs smoke pytest
 
 lint: $(VENV)/.test
 	$(RUN) ruff check .
@@ -41,8 +41,13 @@ type: $(VENV)/.test
 docs: $(VENV)/.test
 	$(RUN) sphinx -W --keep-going -q -b html docs docs/_build/html
 
+smoke: $(VENV)/.test
+	output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT \
+		&& $(RUN) sb3_udrl.benchmark smoke --output "$$output" \
+		&& $(RUN) sb3_udrl.benchmark.report "$$output" --output "$$output/report"
+
 # After the quick checks also under make -j, so that its summary comes last
-pytest: $(VENV)/.test lint type docs
+pytest: $(VENV)/.test lint type docs smoke
 	$(RUN) pytest --cov --cov-fail-under=95
 
 clean:
