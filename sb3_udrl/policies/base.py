@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
@@ -18,6 +20,7 @@ from sb3_udrl.commands.command import Command, advance, make_command
 from sb3_udrl.evaluation.tracking import tracked_rewards
 
 PolicyState = tuple[NDArray[Any], ...]
+Actor = Callable[[Any, Command, NDArray[np.float32]], NDArray[Any]]  # observations, commands, temperatures -> actions
 
 
 class FitOptions(NamedTuple):
@@ -83,6 +86,22 @@ class BehaviorPolicy(BasePolicy):
         :param temperature: how freely to draw, 1 if None, ``(n, 1)``
         :return: ``(n, *action_shape)``
         """
+
+    def actor(self, rng: np.random.Generator) -> Actor:
+        """
+        A function that draws actions while experience is collected; what was learned does not change meanwhile.
+
+        By default it calls :meth:`act`.
+
+        :param rng: source of randomness, for those who draw from it
+        :return: a function of observations ``(n, *observation_shape)``, commands and temperatures ``(n, 1)``
+        """
+
+        def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
+            tensors = obs_as_tensor(observations, self.device)
+            return self.act(tensors, command, temperature=th.as_tensor(temperature, device=self.device))
+
+        return draw
 
     @abstractmethod
     def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:

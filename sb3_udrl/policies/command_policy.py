@@ -17,8 +17,10 @@ from torch import nn
 from sb3_udrl.buffers import CommandBatch
 from sb3_udrl.commands.command import Command
 from sb3_udrl.policies.action_heads import make_action_head
+from sb3_udrl.policies.base import Actor
 from sb3_udrl.policies.conditioning import ConditionedMlp
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
+from sb3_udrl.policies.numpy_actor import numpy_actor
 from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
 
@@ -164,13 +166,17 @@ class CommandPolicy(GradientFit):
                 actions = self.action_head.sample(params, self._one if temperature is None else temperature)
         return actions.cpu().numpy()
 
+    def actor(self, rng: np.random.Generator) -> Actor:
+        return numpy_actor(self, rng) or super().actor(rng)
+
     @property
     def _one(self) -> th.Tensor:
         return th.ones((1, 1), device=self.device)
 
     def _command_tensor(self, desired_return: NDArray[Any], desired_horizon: NDArray[Any]) -> th.Tensor:
-        pairs = np.stack((desired_return, desired_horizon), axis=1).astype(np.float32)
-        return th.as_tensor(pairs, device=self.device)  # (n, 2)
+        pairs = np.empty((len(desired_return), 2), dtype=np.float32)
+        pairs[:, 0], pairs[:, 1] = desired_return, desired_horizon
+        return th.from_numpy(pairs).to(self.eval_command.device)
 
     def to_tensors(self, batch: CommandBatch) -> Examples:
         return (

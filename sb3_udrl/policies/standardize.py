@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch as th
 from torch import nn
 
-_CLIP = 10.0  # in standard deviations; far outside of the data a network only extrapolates
+CLIP = 10.0  # in standard deviations; far outside of the data a network only extrapolates
 
 
 class Standardizer(nn.Module):
@@ -50,4 +50,4 @@ class Standardizer(nn.Module):
         :param vectors: ``(n, dim)``
         :return: the same, standardized and clipped
         """
-        return ((vectors - self.mean) * self.inverse_std).clamp(-_CLIP, _CLIP)
+        return ((vectors - self.mean) * self.inverse_std).clamp(-CLIP, CLIP)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
-from stable_baselines3.common.utils import obs_as_tensor, should_collect_more_steps
+from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
@@ -24,6 +24,7 @@ from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm, written_at_o
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
+from sb3_udrl.policies.base import Actor
 from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
 from sb3_udrl.udrl.logs import dump_logs, record_training
 from sb3_udrl.udrl.persistence import load_running_state, save_running_state
@@ -157,8 +158,8 @@ class UDRL(CommandedAlgorithm):
         self.policy = policy.to(self.device)
         self._running = RunningEpisodes(self.observation_space, self.action_space, self.n_envs, self.max_episode_steps)
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
-        self._temperature = th.as_tensor(np.resize(self.temperature, (self.n_envs, 1)), dtype=th.float32, device=self.device)
-        self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs)
+        self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
+        self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
         make_command_sampler(self.command_sampler, self.command_sampler_kwargs)  # so that a mistake shows here
         self._stores_raw_obs = True
 
@@ -227,9 +228,10 @@ class UDRL(CommandedAlgorithm):
         """
         callback.on_rollout_start()
         self.policy.set_training_mode(False)
+        act = self.policy.actor(self.rng)
         n_steps, n_episodes = 0, 0
         while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
-            actions = self._exploring_actions()
+            actions = self._exploring_actions(act)
             new_obs, rewards, dones, infos = env.step(actions)
             self.num_timesteps += env.num_envs
             n_steps += 1
@@ -274,16 +276,16 @@ class UDRL(CommandedAlgorithm):
 
     # One step of collecting
 
-    def _exploring_actions(self) -> NDArray[Any]:
+    def _exploring_actions(self, act: Actor) -> NDArray[Any]:
         """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
         running = self._running
-        if running.warm_up.all():
+        any_warm_up = running.warm_up.any()
+        if any_warm_up and running.warm_up.all():
             return self._warm_up(self._last_obs, running.starts)  # type: ignore[arg-type]
-        observation = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
-        actions = self.policy.act(observation, running.command, temperature=self._temperature)
-        if running.warm_up.any():
+        actions = act(self._last_obs, running.command, self._temperature)
+        if any_warm_up:
             actions[running.warm_up] = self._warm_up(self._last_obs, running.starts)[running.warm_up]  # type: ignore[arg-type]
-        if self._epsilon.any():
+        if self._epsilon is not None:
             random = self.rng.random(self.n_envs) < self._epsilon
             actions[random] = uniform_actions(self.action_space, self.n_envs, self.rng)[random]
         if isinstance(self.action_space, spaces.Box):

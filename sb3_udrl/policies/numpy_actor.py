@@ -1,0 +1,156 @@
+"""Acting in numpy while collecting: for the few rows of a step, PyTorch's bookkeeping costs several times the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
+from torch import nn
+
+from sb3_udrl.buffers.arrays import Array
+from sb3_udrl.commands.command import Command
+from sb3_udrl.policies.action_heads import ActionHead, CategoricalHead
+from sb3_udrl.policies.base import Actor
+from sb3_udrl.policies.conditioning import ConcatLayer, ConditionedLayer, GatedLayer
+from sb3_udrl.policies.standardize import CLIP, Standardizer
+
+if TYPE_CHECKING:
+    from sb3_udrl.policies.command_policy import CommandPolicy
+
+Floats = NDArray[np.float32]
+Layer = Callable[[Floats, Floats], Floats]  # hidden values, standardized commands -> hidden values
+
+_ACTIVATIONS: dict[type[nn.Module], Callable[[Floats], Floats]] = {
+    nn.ReLU: lambda hidden: np.maximum(hidden, 0),
+    nn.Tanh: np.tanh,
+    nn.Identity: lambda hidden: hidden,
+}
+
+
+def numpy_actor(policy: CommandPolicy, rng: np.random.Generator) -> Actor | None:
+    """
+    A function that draws actions as ``policy.act`` does, for a network with vectors as observations.
+
+    :param policy: the network; the function goes by its weights as they are now
+    :param rng: source of randomness
+    :return: the function, or None if the network has parts that only PyTorch knows, or lies on another device than the CPU
+    """
+    if not _is_known(policy):
+        return None
+    network, draw = numpy_network(policy), _draw(policy.action_head, rng)
+    return lambda observations, command, temperature: draw(network(observations, command), temperature)
+
+
+def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
+    """
+    A function of observations and commands with the results of ``policy.forward``.
+
+    :param policy: a network that :func:`numpy_actor` knows
+    """
+    dim, space = policy.features_extractor.features_dim, policy.observation_space
+    keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
+    mean, factor, bound = _standardization(policy)
+    layers = [_LAYERS[type(layer)](layer) for layer in policy.trunk.conditioned_layers()]
+    head = _linear(policy.action_head.linear)
+
+    def forward(observations: Any, command: Command) -> Floats:
+        n = len(command.desired_return)
+        inputs = np.empty((n, dim + 2), dtype=np.float32)
+        if keys is None:
+            inputs[:, :dim] = observations.reshape(n, dim)
+        else:
+            inputs[:, :dim] = np.concatenate([observations[key].reshape(n, -1) for key in keys], axis=1)
+        inputs[:, dim], inputs[:, dim + 1] = command
+        inputs = ((inputs - mean) * factor).clip(-bound, bound)
+        hidden, condition = inputs[:, :dim], inputs[:, dim:]
+        for layer in layers:
+            hidden = layer(hidden, condition)
+        return head(hidden)
+
+    return forward
+
+
+def _is_known(policy: CommandPolicy) -> bool:
+    """Whether every part is one that this file knows, and none is replaced by a subclass or on the instance."""
+    from sb3_udrl.policies.command_policy import CommandPolicy
+
+    space, layers = policy.observation_space, policy.trunk.conditioned_layers()
+    parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
+    return (
+        policy.eval_command.device.type == "cpu"
+        and all(getattr(getattr(policy, name), "__func__", None) is getattr(CommandPolicy, name) for name in _METHODS)
+        and all(isinstance(part, spaces.Box) and not is_image_space(part) for part in parts)
+        and type(policy.features_extractor) in (FlattenExtractor, CombinedExtractor)
+        and type(policy.trunk.embed) is nn.Identity
+        and all(type(layer) in _LAYERS and type(layer.activation) in _ACTIVATIONS for layer in layers)
+        and type(policy.action_head).forward is ActionHead.forward
+    )
+
+
+_METHODS = ("act", "forward", "_features", "_command_input")
+
+
+def _standardization(policy: CommandPolicy) -> tuple[Floats, Floats, Floats]:
+    """Mean, factor and bound of each feature and of the two parts of the command, ``(features_dim + 2,)`` each."""
+    rows = []
+    for module, dim in (
+        (policy.feature_standardizer, policy.features_extractor.features_dim),
+        (policy.command_standardizer, 2),
+    ):
+        if isinstance(module, Standardizer):
+            rows.append((module.mean.numpy(), module.inverse_std.numpy(), np.full(dim, CLIP)))
+        else:
+            rows.append((np.zeros(dim), np.ones(dim), np.full(dim, np.inf)))
+    mean, factor, bound = (np.concatenate(parts).astype(np.float32) for parts in zip(*rows, strict=True))
+    for column, scale in ((-2, policy.return_scale), (-1, policy.horizon_scale)):
+        if scale is not None:
+            mean[column], factor[column], bound[column] = 0, scale, np.inf
+    return mean, factor, bound
+
+
+def _linear(module: nn.Linear, factor: float = 1.0) -> Callable[[Floats], Floats]:
+    weight: Floats = (factor * module.weight.detach()).numpy().T
+    bias: Floats = (factor * module.bias.detach()).numpy()
+    return lambda vectors: vectors @ weight + bias
+
+
+def _plain(layer: ConditionedLayer) -> Layer:
+    linear, activation = _linear(layer.linear), _ACTIVATIONS[type(layer.activation)]
+    return lambda hidden, condition: activation(linear(hidden))
+
+
+def _gated(layer: GatedLayer) -> Layer:
+    linear, half_gate, activation = _linear(layer.linear), _linear(layer.gate, 0.5), _ACTIVATIONS[type(layer.activation)]
+    # 2 sigmoid(x) = 1 + tanh(x / 2), which does not overflow
+    return lambda hidden, condition: activation(linear(hidden)) * (1 + np.tanh(half_gate(condition)))
+
+
+def _concat(layer: ConcatLayer) -> Layer:
+    linear, activation = _linear(layer.linear), _ACTIVATIONS[type(layer.activation)]
+    return lambda hidden, condition: activation(linear(np.concatenate((hidden, condition), axis=1)))
+
+
+_LAYERS: dict[type[ConditionedLayer], Callable[[Any], Layer]] = {
+    ConditionedLayer: _plain,
+    GatedLayer: _gated,
+    ConcatLayer: _concat,
+}
+
+
+def _draw(head: ActionHead, rng: np.random.Generator) -> Callable[[Floats, Floats], Array]:
+    """A function of distribution parameters ``(n, n_params)`` and temperatures ``(n, 1)`` that draws actions."""
+    if type(head) is CategoricalHead:
+        start = head.start
+        return lambda logits, temperature: (logits + temperature * rng.gumbel(size=logits.shape)).argmax(1) + start
+
+    def draw(params: Floats, temperature: Floats) -> Array:
+        with th.no_grad():
+            return head.sample(th.from_numpy(params), th.from_numpy(temperature)).numpy()
+
+    return draw
