@@ -37,7 +37,7 @@ def test_a_row_of_one_serves_all_environments():
     [
         (np.nan, 5, "desired_return is nan.*finite"),
         (np.inf, 5, "desired_return is inf.*finite"),
-        (1, -np.inf, "desired_horizon is -inf.*finite"),
+        (1, -np.inf, "desired_horizon is -inf.*at least one step"),
         (1, 0, "desired_horizon is 0.*at least one"),
         (1, 0.5, "desired_horizon is 0.5.*at least one"),
         ([1, 2, 3], 5, r"desired_return has shape \(3,\).*\(2,\)"),

@@ -20,11 +20,13 @@ class Episode:
     :param observations: raw observations before each step, ``(T, *observation_shape)``, or a dictionary of such
     :param actions: ``(T, *action_shape)``
     :param rewards: raw rewards, ``(T,)``
+    :param truncated: whether a time limit cut it off
     """
 
     observations: Observation
     actions: Array
     rewards: NDArray[Any]
+    truncated: bool = False
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -123,11 +125,12 @@ class EpisodeRecorder:
         self._rewards[self._now] = rewards
         self._now += 1
 
-    def finish(self, env: int) -> Episode:
+    def finish(self, env: int, truncated: bool = False) -> Episode:
         """
         End the running episode of one environment.
 
         :param env: index of the environment
+        :param truncated: whether a time limit cut it off
         :return: the episode, with arrays of its own
         """
         steps = slice(int(self._starts[env]), self._now)
@@ -136,6 +139,7 @@ class EpisodeRecorder:
             map_observation(lambda rows: rows[steps, env].copy(), self._observations),
             self._actions[steps, env].copy(),
             self._rewards[steps, env].copy(),
+            truncated,
         )
 
     def discard(self) -> int:

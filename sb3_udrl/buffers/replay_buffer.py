@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -60,6 +60,8 @@ class EpisodicReplayBuffer:
     :raises ValueError: if an argument is out of its range or an unknown name
     """
 
+    relative: ClassVar[bool] = False  # whether its labels are relative scores instead of returns and horizons
+
     def __init__(
         self,
         buffer_size: int,
@@ -99,9 +101,10 @@ class EpisodicReplayBuffer:
         self._rewards = GrowableArray((), np.float32)
         self._returns_to_go = GrowableArray((), np.float32)
         self._steps_to_go = GrowableArray((), np.int32)
+        self._row_arrays = [self._actions, self._rewards, self._returns_to_go, self._steps_to_go]
         # One entry per kept episode, oldest first
         self._starts, self._lengths = GrowableArray((), np.int64), GrowableArray((), np.int64)
-        self._returns = GrowableArray((), np.float64)
+        self._returns, self._truncated = GrowableArray((), np.float64), GrowableArray((), np.bool_)
         self._n_transitions = 0
         self._cumulative_weights: NDArray[np.float64] | None = None
 
@@ -143,16 +146,21 @@ class EpisodicReplayBuffer:
         self._starts.extend(np.array([len(self._rewards)]))
         self._lengths.extend(np.array([len(episode)]))
         self._returns.extend(to_go[:1])
+        self._truncated.extend(np.array([episode.truncated]))
         self._n_transitions += len(episode)
+        self._append(episode, to_go)
+        self._cumulative_weights = None
+        max_episodes = self.max_episodes or np.inf
+        if self.n_transitions > self.buffer_size or self.n_episodes > max_episodes:
+            self._keep(RETENTIONS[self.retention](self.returns, self.lengths, self.buffer_size, max_episodes))
+
+    def _append(self, episode: Episode, to_go: NDArray[np.float64]) -> None:
+        """Add a row per step to every array in ``_row_arrays`` and to the observations."""
         map_observation(GrowableArray.extend, self._observations, episode.observations)
         self._actions.extend(episode.actions)
         self._rewards.extend(episode.rewards)
         self._returns_to_go.extend(to_go)
         self._steps_to_go.extend(steps_to_go(len(episode)))
-        self._cumulative_weights = None
-        max_episodes = self.max_episodes or np.inf
-        if self.n_transitions > self.buffer_size or self.n_episodes > max_episodes:
-            self._keep(RETENTIONS[self.retention](self.returns, self.lengths, self.buffer_size, max_episodes))
 
     def _check_shapes(self, episode: Episode) -> None:
         def check(rows: Array, stored: GrowableArray) -> None:
@@ -168,7 +176,7 @@ class EpisodicReplayBuffer:
 
     def _keep(self, mask: NDArray[np.bool_]) -> None:
         """Forget the other episodes; their rows are reclaimed once they are an eighth of all."""
-        for table in (self._starts, self._lengths, self._returns):
+        for table in (self._starts, self._lengths, self._returns, self._truncated):
             table.keep(mask)
         self._n_transitions = int(self.lengths.sum())
         n_rows = len(self._rewards)
@@ -179,7 +187,7 @@ class EpisodicReplayBuffer:
         edges[self._starts.rows + self.lengths] -= 1
         alive = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
         map_observation(lambda array: array.keep(alive), self._observations)
-        for array in (self._actions, self._rewards, self._returns_to_go, self._steps_to_go):
+        for array in self._row_arrays:
             array.keep(alive)
         self._starts.rows[:] = np.cumsum(self.lengths) - self.lengths
 
@@ -210,6 +218,7 @@ class EpisodicReplayBuffer:
             map_observation(lambda array: array.rows[steps].copy(), self._observations),
             self._actions.rows[steps].copy(),
             self._rewards.rows[steps].copy(),
+            bool(self._truncated.rows[index]),
         )
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> CommandBatch:
@@ -234,7 +243,18 @@ class EpisodicReplayBuffer:
         return self._batch(np.concatenate(rows), env)
 
     def _batch(self, rows: NDArray[np.int64], env: VecNormalize | None) -> CommandBatch:
-        """Gather rows, and cut their segments short by chance."""
+        """Gather rows."""
+        desired_return, desired_horizon = self._labels(rows)
+        observations = map_observation(lambda array: array.rows.take(rows, axis=0), self._observations)
+        return CommandBatch(
+            observations if env is None else env.normalize_obs(observations),
+            self._actions.rows.take(rows, axis=0),
+            desired_return,
+            desired_horizon,
+        )
+
+    def _labels(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The returns and horizons that rows fulfilled, their segments cut short by chance."""
         desired_return, desired_horizon = self._returns_to_go.rows.take(rows), self._steps_to_go.rows.take(rows)
         if self.trailing_probability < 1:
             cut = self.rng.random(len(rows)) >= self.trailing_probability
@@ -242,13 +262,7 @@ class EpisodicReplayBuffer:
             cut &= steps < desired_horizon
             desired_return[cut] -= self._returns_to_go.rows[rows[cut] + steps[cut]]
             desired_horizon[cut] = steps[cut]
-        observations = map_observation(lambda array: array.rows.take(rows, axis=0), self._observations)
-        return CommandBatch(
-            observations if env is None else env.normalize_obs(observations),
-            self._actions.rows.take(rows, axis=0),
-            desired_return,
-            desired_horizon.astype(np.float32),
-        )
+        return desired_return, desired_horizon.astype(np.float32)
 
     def _draw_rows(self, n: int) -> NDArray[np.int64]:
         """Rows of ``n`` transitions: an episode by its weight, then one of its steps."""

@@ -68,7 +68,9 @@ class JointCommands(CommandSampler):
         self.n_elites, self.elite_share, self.optimism = n_elites, elite_share, optimism
 
     def elites(self) -> Elites:
-        """The best of the stored episodes."""
+        """The best of the stored episodes; for relative commands, what is usual: zero, with a spread of one."""
+        if self.replay_buffer.relative:
+            return Elites(np.zeros(1), np.full(1, np.inf), 1.0, 0.0)
         by_share = max(_MIN_ELITES, int(self.elite_share * self.replay_buffer.n_episodes))
         best = self.replay_buffer.best(min(self.n_elites, by_share))
         returns, lengths = self.replay_buffer.returns[best], self.replay_buffer.lengths[best].astype(np.float64)

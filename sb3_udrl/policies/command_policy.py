@@ -159,7 +159,7 @@ class CommandPolicy(GradientFit):
         temperature: th.Tensor | None = None,
     ) -> NDArray[Any]:
         with th.no_grad():
-            params = self(observation, self._command_tensor(*command))
+            params = self(observation, self._command_tensor(command))
             if deterministic:
                 actions = self.action_head.mode(params)
             else:
@@ -173,15 +173,13 @@ class CommandPolicy(GradientFit):
     def _one(self) -> th.Tensor:
         return th.ones((1, 1), device=self.device)
 
-    def _command_tensor(self, desired_return: NDArray[Any], desired_horizon: NDArray[Any]) -> th.Tensor:
-        pairs = np.empty((len(desired_return), 2), dtype=np.float32)
-        pairs[:, 0], pairs[:, 1] = desired_return, desired_horizon
-        return th.from_numpy(pairs).to(self.eval_command.device)
+    def _command_tensor(self, command: Command) -> th.Tensor:
+        return th.from_numpy(command.as_inputs()).to(self.eval_command.device)
 
     def to_tensors(self, batch: CommandBatch) -> Examples:
         return (
             obs_as_tensor(batch.observations, self.device),
-            self._command_tensor(batch.desired_return, batch.desired_horizon),
+            self._command_tensor(Command(batch.desired_return, batch.desired_horizon)),
             th.as_tensor(batch.actions, device=self.device),
         )
 

@@ -66,7 +66,7 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
             inputs[:, :dim] = observations.reshape(n, dim)
         else:
             inputs[:, :dim] = np.concatenate([observations[key].reshape(n, -1) for key in keys], axis=1)
-        inputs[:, dim], inputs[:, dim + 1] = command
+        inputs[:, dim:] = command.as_inputs()
         inputs = ((inputs - mean) * factor).clip(-bound, bound)
         hidden, condition = inputs[:, :dim], inputs[:, dim:]
         for layer in layers:

@@ -18,14 +18,14 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.buffers import BUFFERS_BY_COMMANDS, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm, written_at_once
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.base import Actor
-from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
+from sb3_udrl.udrl.arguments import check_arguments, check_kind, count_gradient_steps, parse_train_freq
 from sb3_udrl.udrl.logs import dump_logs, record_training
 from sb3_udrl.udrl.persistence import load_running_state, save_running_state
 from sb3_udrl.udrl.running import RunningEpisodes
@@ -55,6 +55,8 @@ class UDRL(CommandedAlgorithm):
     :param temperature: how freely actions are drawn while collecting: 1 as learned, towards 0 greedily; a list is
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
+    :param commands: what is asked for: ``"absolute"``, a return within a horizon, or ``"relative"``, to do so much better
+        than usual from here, which learns faster
     :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
         ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)``
         takes its place
@@ -62,8 +64,9 @@ class UDRL(CommandedAlgorithm):
     :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs
     :param validation_fraction: share of the episodes that is held out, with ``patience``
     :param max_episode_steps: an episode that has not ended after so many steps is an error
-    :param replay_buffer_class: class of the replay buffer, ``EpisodicReplayBuffer`` by default
-    :param replay_buffer_kwargs: its further arguments, such as ``retention`` and ``sampling``
+    :param replay_buffer_class: class of the replay buffer, by default the one that ``commands`` need:
+        ``EpisodicReplayBuffer`` or ``RelativeReplayBuffer``
+    :param replay_buffer_kwargs: its further arguments, such as ``retention``, ``sampling``, and ``gamma`` for relative commands
     :param policy_kwargs: arguments of the policy
     :param stats_window_size: episodes over which reported figures are averaged
     :param tensorboard_log: folder for TensorBoard logs, none if None
@@ -97,6 +100,7 @@ class UDRL(CommandedAlgorithm):
         warm_up: str | WarmUpFunction = "uniform",
         temperature: float | list[float] = 1.0,
         epsilon: float | list[float] = 0.0,
+        commands: str = "absolute",
         command_sampler: str | type[CommandSampler] = "adaptive",
         command_sampler_kwargs: dict[str, Any] | None = None,
         patience: int | None = None,
@@ -128,10 +132,11 @@ class UDRL(CommandedAlgorithm):
         self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
         self.warm_up, self.temperature, self.epsilon = warm_up, temperature, epsilon
+        self.commands = commands
         self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
         self.patience, self.validation_fraction = patience, validation_fraction
         self.max_episode_steps = max_episode_steps
-        self.replay_buffer_class = replay_buffer_class or EpisodicReplayBuffer
+        self.replay_buffer_class = replay_buffer_class
         self.replay_buffer_kwargs = replay_buffer_kwargs
         self.rng = np.random.default_rng()
         # desired return, desired horizon, achieved return and achieved horizon of recent episodes under commands
@@ -146,7 +151,8 @@ class UDRL(CommandedAlgorithm):
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
         if getattr(self, "replay_buffer", None) is None:
-            self.replay_buffer = self.replay_buffer_class(
+            replay_buffer_class = self.replay_buffer_class or BUFFERS_BY_COMMANDS[self.commands]
+            self.replay_buffer = replay_buffer_class(
                 self.buffer_size,
                 self.observation_space,
                 self.action_space,
@@ -243,7 +249,7 @@ class UDRL(CommandedAlgorithm):
             self._store_last_obs(new_obs)
             if dones.any():
                 n_episodes += int(dones.sum())
-                self._finish_episodes(dones)
+                self._finish_episodes(dones, infos)
         callback.on_rollout_end()
         return True
 
@@ -309,10 +315,10 @@ class UDRL(CommandedAlgorithm):
         if self._vec_normalize_env is not None:
             self._last_original_obs = self._vec_normalize_env.get_original_obs()
 
-    def _finish_episodes(self, dones: NDArray[np.bool_]) -> None:
+    def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
         """Store the episodes that ended, and begin the next ones in the same environments."""
         for env in np.flatnonzero(dones).tolist():
-            episode = self._running.recorder.finish(env)
+            episode = self._running.recorder.finish(env, infos[env].get("TimeLimit.truncated", False))
             self.replay_buffer.add(episode)
             if not self._running.warm_up[env]:
                 asked = (self._running.asked.desired_return[env], self._running.asked.desired_horizon[env])
@@ -331,7 +337,9 @@ class UDRL(CommandedAlgorithm):
         else:
             first = self._raw_obs()
             first = {key: value[starts] for key, value in first.items()} if isinstance(first, dict) else first[starts]
-            self._running.begin(starts, make_command(*self._command_sampler.sample(first), n_starts))
+            command = make_command(*self._command_sampler.sample(first), n_starts)
+            check_kind(command, self)
+            self._running.begin(starts, command)
 
     # SB3's hooks
 
