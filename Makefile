@@ -3,7 +3,8 @@
 #   make train   train CartPole-v1 through the RL Zoo, print the evaluation, draw what was learned into results/
 #   make test    style, types, documentation, a small benchmark and all tests
 #
-# Both make their own virtual environment in .venv the first time. Smaller targets: lint format type docs smoke pytest clean.
+# Both make their own virtual environment in .venv the first time.
+# Smaller targets: lint format type docs smoke pytest clean, and bench for the micro-benchmarks.
 
 PYTHON ?= python3
 ENV_ID ?= CartPole-v1
@@ -18,7 +19,7 @@ SOURCES := sb3_udrl/zoo/hook/_sb3_udrl_autoload.py pyproject.toml constraints.tx
 # Networks this small are slower with more threads
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test lint format type docs smoke pytest clean
+.PHONY: train test lint format type docs smoke pytest bench clean
 
 train: $(VENV)/.train
 	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 --eval-freq 5000 --eval-episodes 10 --progress -f $(RESULTS)
@@ -49,6 +50,9 @@ smoke: $(VENV)/.test
 # After the quick checks also under make -j, so that its summary comes last
 pytest: $(VENV)/.test lint type docs smoke
 	$(RUN) pytest --cov --cov-fail-under=95
+
+bench: $(VENV)/.test
+	$(RUN) benchmarks
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
