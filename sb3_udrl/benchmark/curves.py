@@ -50,7 +50,11 @@ def curve(scores: pd.DataFrame, eval_freq: int) -> pd.DataFrame:
 
 
 def plot_curves(
-    curves: dict[str, pd.DataFrame], environment: str, conditions: Environment, colors: dict[str, Any], path: str | Path
+    curves: dict[str, pd.DataFrame],
+    environment: str,
+    conditions: Environment,
+    styles: dict[str, dict[str, Any]],
+    path: str | Path,
 ) -> None:
     """
     Greedy scores over environment steps and over CPU seconds.
@@ -58,23 +62,26 @@ def plot_curves(
     :param curves: curves by name of algorithm
     :param environment: id, for the title
     :param conditions: threshold
-    :param colors: by name of algorithm
+    :param styles: color and linestyle by name of algorithm
     :param path: picture to write
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
     figure.suptitle(environment)
     over_steps, over_seconds = figure.subplots(1, 2, sharey=True)
     for name, points in curves.items():
         for axes, x in ((over_steps, "step"), (over_seconds, "cpu_seconds")):
             marker = "." if len(points) == 1 else None
-            axes.plot(points[x], points["score"], color=colors[name], label=name, linewidth=1.8, marker=marker)
-            axes.fill_between(points[x], points["low"], points["high"], color=colors[name], alpha=0.15, linewidth=0)
-    shortest = min(points["cpu_seconds"].iloc[-1] for points in curves.values())
-    over_seconds.set_xlim(left=0.02 * shortest)  # warm-up costs next to nothing, and would take up most of the picture
+            axes.plot(points[x], points["score"], **styles[name], label=name, linewidth=1.8, marker=marker)
+            color = styles[name]["color"]
+            axes.fill_between(points[x], points["low"], points["high"], color=color, alpha=0.15, linewidth=0)
+    first, shortest = (min(points["cpu_seconds"].iloc[end] for points in curves.values()) for end in (0, -1))
+    # Warm-up costs next to nothing, and would take up most of the picture
+    over_seconds.set_xlim(left=max(0.9 * first, 0.02 * shortest))
     over_steps.set(xlabel="environment steps", ylabel="greedy return")
-    over_steps.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    over_steps.xaxis.set_major_formatter(EngFormatter(sep=""))
     over_seconds.set(xlabel="CPU seconds of training", xscale="log")
     over_seconds.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for axes in (over_steps, over_seconds):

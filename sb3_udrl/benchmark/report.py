@@ -14,6 +14,7 @@ from sb3_udrl.benchmark.suite import Suite
 from sb3_udrl.benchmark.tables import final_scores, improvement_table, markdown, score_table, scores_at, speed_table
 
 COLORS = ("#d62728", "#ff9d5c", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#e377c2", "#7f7f7f", "#bcbd22")
+STYLES = [{"color": color, "linestyle": linestyle} for linestyle in ("-", "--", ":") for color in COLORS]
 PROTOCOL = """\
 A score is the mean return of {n_final} episodes of the finished model ({n_eval} during training), in environments seeded
 apart from those of the training. Greedy actions are the most likely ones, sampled ones are drawn as in training. IQM is the
@@ -67,31 +68,33 @@ def write_page(folder: Path, name: str, output: Path) -> None:
         for suffix in ("csv.gz", "runs.jsonl.gz", "yml"):
             shutil.copy(folder / f"{name}.{suffix}", data)
     scores = scores_of(episodes)
-    colors = dict(zip(suite.algorithms, COLORS * len(suite.algorithms), strict=False))
+    styles = dict(zip(suite.algorithms, STYLES, strict=False))
     parts = [f"# {name}", suite.description, PROTOCOL.format(n_final=suite.n_final_episodes, n_eval=suite.n_eval_episodes)]
     for environment in suite.environments:
         own = scores[scores["environment"] == environment]
         if len(own):
-            parts.append(environment_part(suite, environment, own, colors, pictures))
+            parts.append(environment_part(suite, environment, own, styles, pictures))
     parts.append(provenance_part(suite, runs))
     (output / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
-def environment_part(suite: Suite, environment: str, scores: pd.DataFrame, colors: dict[str, str], pictures: Path) -> str:
+def environment_part(
+    suite: Suite, environment: str, scores: pd.DataFrame, styles: dict[str, dict[str, str]], pictures: Path
+) -> str:
     """
     Tables and picture of one environment.
 
     :param suite: the suite
     :param environment: id of the environment
     :param scores: its rows, one per evaluation
-    :param colors: by name of algorithm
+    :param styles: color and linestyle by name of algorithm
     :param pictures: folder for the picture
     """
     conditions = suite.environments[environment]
     names = [name for name in suite.algorithms if (scores["algorithm"] == name).any()]
     picture = pictures / f"{environment.replace('/', '_')}.png"
     curves = {name: curve(scores[scores["algorithm"] == name], conditions.eval_freq) for name in names}
-    plot_curves(curves, environment, conditions, colors, picture)
+    plot_curves(curves, environment, conditions, styles, picture)
     finals = final_scores(scores)
     parts = [f"## {environment}", f"![Learning curves on {environment}]({pictures.name}/{picture.name})"]
     parts += ["Scores at the end of training:", markdown(score_table(finals, names))]

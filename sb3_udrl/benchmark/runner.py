@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -68,16 +69,16 @@ def run_suite(
                             del pending[run_id]
                             errors.pop(run_id, None)
                             progress.update()
-                            progress.write(f"{names[run_id]}: {summary(record)}")
+                            say(f"[{len(names) - len(pending)}/{len(names)}] {names[run_id]}: {summary(record)}")
                         else:
                             failures[run_id] += 1
                             errors[run_id] = record["error"].strip().splitlines()[-1]
-                            progress.write(f"{names[run_id]}: failed, {errors[run_id]}")
+                            say(f"{names[run_id]}: failed, {errors[run_id]}")
                         if time.monotonic() - collected > SECONDS_BETWEEN_COLLECTIONS:
                             folder.collect(suite, everything)
                             collected = time.monotonic()
                 except WorkersLost as error:
-                    progress.write(f"{error}; what had not ended starts again")
+                    say(f"{error}; what had not ended starts again")
                     if n_ended == 0:  # else the same again, until those that cannot be computed are among themselves
                         failures.update(pending.keys())
                         errors.update(dict.fromkeys(pending, str(error)))
@@ -119,6 +120,16 @@ def complete_record(folder: ResultFolder, run: Run) -> dict[str, Any] | None:
     """
     record = folder.read(run)
     return record if record is not None and record["status"] == "complete" else None
+
+
+def say(line: str) -> None:
+    """
+    Print above the progress bar, and at once, for those who read a log.
+
+    :param line: what to print
+    """
+    tqdm.write(line)
+    sys.stdout.flush()
 
 
 def summary(record: Mapping[str, Any]) -> str:

@@ -68,7 +68,6 @@ class Evaluations(BaseCallback):
                     self.model, self.eval_env, n_episodes, deterministic, return_episode_rewards=True
                 )
                 evaluation[mode] = {"returns": np.asarray(returns).tolist(), "lengths": np.asarray(lengths).tolist()}
-        self.model.policy.set_training_mode(False)
         self.evaluations.append(evaluation)
         self.started += np.array([time.process_time(), time.perf_counter()]) - paused
 
