@@ -40,7 +40,7 @@ def test_sampling(benchmark, buffers, n_transitions, n_batches, sampling):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory(benchmark):
     """In a process of its own, where no other data was."""
-    n_transitions = 2_000_000 if benchmark.enabled else 1_000
+    n_transitions = 10_000_000 if benchmark.enabled else 1_000
     command = [sys.executable, "-m", "benchmarks.memory", str(n_transitions)]
     done = benchmark.pedantic(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True))
     benchmark.extra_info["bytes"], benchmark.extra_info["raw_bytes"] = map(float, done.stdout.split())

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
 Observation: TypeAlias = Array | dict[str, Array]
 
+_FIRST_BYTES = 2**25  # so much is untouched memory of its own on Linux; smaller arrays would leave gaps when they move
 _COMPACTION_BLOCK = 65_536  # rows moved at a time, so that compaction needs no second copy of the data
 
 
 class GrowableArray:
     """
-    Rows in one contiguous array. Growing leaves the new tail untouched, so it costs no memory until it is used.
+    Rows in one contiguous array, which doubles when it is full. Room for more rows costs no memory until it is used.
 
     :param shape: shape of one row
     :param dtype: type of the elements
+    :param capacity: expected number of rows, beyond which no room is made in advance
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, capacity: int = sys.maxsize) -> None:
         self._data: Array = np.empty((0, *shape), dtype)
-        self._size = 0
+        self._size, self.capacity = 0, capacity
 
     def __len__(self) -> int:
         return self._size
@@ -35,6 +39,15 @@ class GrowableArray:
         """The used rows, a view of shape ``(len(self), *shape)``."""
         return self._data[: self._size]
 
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """
+        A copy of some rows.
+
+        :param rows: their indices, ``(n,)``
+        :return: ``(n, *shape)``
+        """
+        return self.rows.take(rows, axis=0)
+
     def extend(self, rows: Array) -> None:
         """
         Append rows.
@@ -43,7 +56,9 @@ class GrowableArray:
         """
         size = self._size + len(rows)
         if size > len(self._data):
-            grown = np.empty((max(size, len(self._data) * 5 // 4, 1024), *self._data.shape[1:]), self._data.dtype)
+            at_once = _FIRST_BYTES // max(1, self._data.itemsize * int(np.prod(self._data.shape[1:])))
+            n_rows = max(size, min(max(2 * len(self._data), at_once), self.capacity))
+            grown = np.empty((n_rows, *self._data.shape[1:]), self._data.dtype)
             grown[: self._size] = self.rows
             self._data = grown
         self._data[self._size : size] = rows
@@ -64,7 +79,47 @@ class GrowableArray:
         self._size = size
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_data": self.rows.copy(), "_size": self._size}  # the unused tail is not worth saving
+        return {**self.__dict__, "_data": self.rows.copy()}  # the unused tail is not worth saving
+
+
+class MirroredArray(GrowableArray):
+    """
+    Rows that are taken from a copy on a device, which is brought up to date before.
+
+    :param shape: shape of one row
+    :param dtype: type of the elements
+    :param capacity: expected number of rows
+    :param device: where the copy lies
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, capacity: int, device: th.device) -> None:
+        super().__init__(shape, dtype, capacity)
+        self.device = device
+        self._copy: th.Tensor | None = None
+        self._n_copied = 0
+
+    def take(self, rows: NDArray[np.int64]) -> th.Tensor:
+        """
+        A copy of some rows, on the device. Parameters as for :class:`GrowableArray`.
+
+        :param rows: their indices, ``(n,)``
+        """
+        n_copied, fresh = self._n_copied, th.as_tensor(self.rows[self._n_copied :])
+        if self._copy is None or len(self) > len(self._copy):
+            grown = th.empty((len(self._data), *fresh.shape[1:]), dtype=fresh.dtype, device=self.device)
+            if self._copy is not None:
+                grown[:n_copied] = self._copy[:n_copied]
+            self._copy = grown
+        self._copy[n_copied : len(self)] = fresh.to(self.device)
+        self._n_copied = len(self)
+        return self._copy[th.as_tensor(rows, device=self.device)]
+
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        super().keep(mask)
+        self._n_copied = min(self._n_copied, int(np.argmin(mask)))  # rows before the first gap stay where they are
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_copy": None, "_n_copied": 0}
 
 
 def map_observation(function: Callable[..., Any], *observations: Any) -> Any:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers.arrays import (
     Array,
     GrowableArray,
+    MirroredArray,
     Observation,
     action_dtype,
     map_observation,
@@ -26,7 +30,7 @@ class CommandBatch(NamedTuple):
     """
     Supervised examples: in this situation, under this command, this was done.
 
-    :param observations: ``(n, *observation_shape)``, or a dictionary of such
+    :param observations: ``(n, *observation_shape)``, or a dictionary of such; tensors if the buffer has a device
     :param actions: ``(n, *action_shape)``
     :param desired_return: return that followed, in raw reward units, ``(n,)``
     :param desired_horizon: steps in which it followed, ``(n,)``
@@ -57,6 +61,8 @@ class EpisodicReplayBuffer:
     :param trailing_probability: share of segments that run to the end of their episode, the others end at random:
         1 in arXiv 1912.02877, 0.75 in the upside-down-rl package
     :param seed: seed or generator of the draws
+    :param device: keep a copy of the observations on this device, so that batches need not carry them there; not with
+        ``VecNormalize``
     :raises ValueError: if an argument is out of its range or an unknown name
     """
 
@@ -73,6 +79,7 @@ class EpisodicReplayBuffer:
         sampling_temperature: float = 0.3,
         trailing_probability: float = 1.0,
         seed: int | np.random.Generator | None = None,
+        device: th.device | str | None = None,
     ) -> None:
         if buffer_size < 1:
             raise ValueError(f"buffer_size={buffer_size}: at least one transition must fit")
@@ -92,19 +99,22 @@ class EpisodicReplayBuffer:
         self.sampling, self.sampling_temperature = sampling, sampling_temperature
         self.trailing_probability = trailing_probability
         self.rng = np.random.default_rng(seed)
+        self.device = None if device is None else get_device(device)
         self.reset()
 
     def reset(self) -> None:
         """Forget all episodes."""
-        self._observations = observation_arrays(self.observation_space, GrowableArray)
-        self._actions = GrowableArray(self.action_space.shape or (), action_dtype(self.action_space))
-        self._rewards = GrowableArray((), np.float32)
-        self._returns_to_go = GrowableArray((), np.float32)
-        self._steps_to_go = GrowableArray((), np.int32)
+        capacity = self.buffer_size * 9 // 8  # there are no more rows at a time, unless episodes are very long
+        make = partial(GrowableArray, capacity=capacity)
+        mirrored = make if self.device is None else partial(MirroredArray, capacity=capacity, device=self.device)
+        self._observations = observation_arrays(self.observation_space, mirrored)
+        self._actions = make(self.action_space.shape or (), action_dtype(self.action_space))
+        self._rewards, self._returns_to_go = make((), np.float32), make((), np.float32)
+        self._steps_to_go = make((), np.int32)
         self._row_arrays = [self._actions, self._rewards, self._returns_to_go, self._steps_to_go]
         # One entry per kept episode, oldest first
-        self._starts, self._lengths = GrowableArray((), np.int64), GrowableArray((), np.int64)
-        self._returns, self._truncated = GrowableArray((), np.float64), GrowableArray((), np.bool_)
+        self._starts, self._lengths = make((), np.int64), make((), np.int64)
+        self._returns, self._truncated = make((), np.float64), make((), np.bool_)
         self._n_transitions = 0
         self._cumulative_weights: NDArray[np.float64] | None = None
 
@@ -175,12 +185,12 @@ class EpisodicReplayBuffer:
         check(episode.actions, self._actions)
 
     def _keep(self, mask: NDArray[np.bool_]) -> None:
-        """Forget the other episodes; their rows are reclaimed once they are an eighth of all."""
+        """Forget the other episodes; their rows are reclaimed once they are a sixteenth of all."""
         for table in (self._starts, self._lengths, self._returns, self._truncated):
             table.keep(mask)
         self._n_transitions = int(self.lengths.sum())
         n_rows = len(self._rewards)
-        if n_rows - self.n_transitions <= n_rows // 8:
+        if n_rows - self.n_transitions <= n_rows // 16:
             return
         edges = np.zeros(n_rows + 1, dtype=np.int8)
         edges[self._starts.rows] += 1
@@ -244,18 +254,22 @@ class EpisodicReplayBuffer:
 
     def _batch(self, rows: NDArray[np.int64], env: VecNormalize | None) -> CommandBatch:
         """Gather rows."""
+        if env is not None and self.device is not None:
+            raise ValueError(
+                f"device={str(self.device)!r}: VecNormalize works in numpy, so leave the device of the buffer at None"
+            )
         desired_return, desired_horizon = self._labels(rows)
-        observations = map_observation(lambda array: array.rows.take(rows, axis=0), self._observations)
+        observations = map_observation(lambda array: array.take(rows), self._observations)
         return CommandBatch(
             observations if env is None else env.normalize_obs(observations),
-            self._actions.rows.take(rows, axis=0),
+            self._actions.take(rows),
             desired_return,
             desired_horizon,
         )
 
     def _labels(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The returns and horizons that rows fulfilled, their segments cut short by chance."""
-        desired_return, desired_horizon = self._returns_to_go.rows.take(rows), self._steps_to_go.rows.take(rows)
+        desired_return, desired_horizon = self._returns_to_go.take(rows), self._steps_to_go.take(rows)
         if self.trailing_probability < 1:
             cut = self.rng.random(len(rows)) >= self.trailing_probability
             steps = self.rng.integers(1, desired_horizon + 1)  # ends t1 < t2 <= T, each equally likely

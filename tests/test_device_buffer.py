@@ -1,0 +1,72 @@
+"""A replay buffer that keeps a copy of its observations on a device. The CPU stands for one."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from helpers import assert_same_parameters, make_vec, parameters_of, small_buffer, tiny_model
+from helpers import episode as steps
+from probe_envs import FixedStart
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_udrl import EpisodicReplayBuffer
+from sb3_udrl.buffers import Episode
+from sb3_udrl.buffers.arrays import MirroredArray
+
+
+@pytest.mark.parametrize("retention", ["recent", "best", "mixed"])
+def test_the_copy_follows_what_is_stored_and_forgotten(retention):
+    plain, mirrored = (small_buffer(60, retention=retention, device=device) for device in (None, "cpu"))
+    for i, length in enumerate(np.random.default_rng(0).integers(1, 20, size=200)):
+        for buffer in (plain, mirrored):
+            buffer.add(steps(np.full(length, i % 13), first=100 * i))
+        if i % 3 == 0:  # at times several episodes are new, or rows were moved more than once
+            expected, batch = plain.sample(40), mirrored.sample(40)
+            assert isinstance(batch.observations, th.Tensor)
+            np.testing.assert_array_equal(batch.observations.numpy(), expected.observations)
+            np.testing.assert_array_equal(batch.desired_return, expected.desired_return)
+
+
+def test_only_new_rows_are_copied():
+    array = MirroredArray((), np.float32, 4, th.device("cpu"))
+    array.extend(np.arange(3.0))
+    assert array.take(np.array([2, 0])).tolist() == [2, 0]
+    array.rows[0] = 7  # not seen: the copy has this row already
+    array.extend(np.arange(3.0, 9.0))
+    assert array.take(np.array([0, 8])).tolist() == [0, 8]
+    array.keep(np.array([True, False, True, True, True, True, True, True, True]))
+    assert array.take(np.arange(8)).tolist() == [0, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_dictionaries_and_other_devices():
+    space = spaces.Dict(a=spaces.Box(0, 255, (1, 4, 4), np.uint8), b=spaces.Discrete(5))
+    buffer = EpisodicReplayBuffer(10, space, spaces.Discrete(2), seed=0, device="meta")
+    buffer.add(Episode({"a": np.zeros((3, 1, 4, 4), np.uint8), "b": np.arange(3)}, np.zeros(3, int), np.ones(3)))
+    observations = buffer.sample(7).observations
+    assert {key: rows.device.type for key, rows in observations.items()} == {"a": "meta", "b": "meta"}
+    assert (observations["a"].dtype, observations["b"].dtype) == (th.uint8, th.int64)
+    assert observations["a"].shape == (7, 1, 4, 4)
+
+
+def test_learning_is_the_same():
+    models = [
+        tiny_model(make_vec(FixedStart, 2), replay_buffer_kwargs={"device": device}).learn(100) for device in (None, "cpu")
+    ]
+    assert_same_parameters(*map(parameters_of, models))
+
+
+def test_a_saved_buffer_makes_its_copy_anew():
+    buffer = small_buffer(device="cpu")
+    buffer.add(steps([1, 2, 3]))
+    buffer.sample(1)
+    loaded = pickle.loads(pickle.dumps(buffer))
+    assert loaded._observations._copy is None
+    assert sorted(set(loaded.sample(100).observations[:, 0].tolist())) == [0, 1, 2]
+
+
+def test_a_normalizer_is_refused():
+    model = tiny_model(VecNormalize(make_vec(FixedStart)), replay_buffer_kwargs={"device": "cpu"})
+    with pytest.raises(ValueError, match="device='cpu': VecNormalize"):
+        model.learn(100)
