@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
 from sb3_udrl.buffers import CommandBatch
+from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands.command import Command
 from sb3_udrl.policies.action_heads import make_action_head
 from sb3_udrl.policies.base import Actor
@@ -178,7 +178,7 @@ class CommandPolicy(GradientFit):
 
     def to_tensors(self, batch: CommandBatch) -> Examples:
         return (
-            obs_as_tensor(batch.observations, self.device),
+            map_observation(lambda rows: th.as_tensor(rows, device=self.device), batch.observations),
             self._command_tensor(Command(batch.desired_return, batch.desired_horizon)),
             th.as_tensor(batch.actions, device=self.device),
         )
