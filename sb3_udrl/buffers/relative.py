@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array, Observation
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+Features = NDArray[np.float32]
 
 _UNLIMITED = np.int64(2**62)  # more steps than any episode has
 _MAX_FEATURES = 16  # search trees lose their speed in more dimensions
 _MAX_SCORE = 3.0  # in standard deviations: a single accident would outweigh everything else
-_MIN_DEVIATION = 0.1  # of the average: where nothing varies, rounding errors would be scaled up
+_MIN_DEVIATION = 0.1  # of the average: where next to nothing varies, trifles would be scaled up
+_RESOLUTION = 1e-12  # of the returns: what differs by less, differs by rounding errors
+_BLOCK = 1024  # images converted at a time
 
 
 class Outcomes(NamedTuple):
@@ -50,12 +54,14 @@ class Outcomes(NamedTuple):
         :param rows: ``(n,)``
         :param others: ``(n, k)``
         :param gamma: discount factor
-        :return: differences in discounted return, ``(n, k)``
+        :return: differences in discounted return, ``(n, k)``; zero where they are no larger than rounding errors
         """
         rows = np.broadcast_to(rows[:, None], others.shape)
         known = np.where(self.open_ended, self.steps, _UNLIMITED)
         horizon = np.minimum(known[rows], known[others])
-        return self.over(rows, horizon, gamma) - self.over(others, horizon, gamma)
+        differences = self.over(rows, horizon, gamma) - self.over(others, horizon, gamma)
+        magnitude = np.maximum(np.abs(self.returns[rows]), np.abs(self.returns[others]))
+        return np.where(np.abs(differences) > _RESOLUTION * magnitude, differences, 0.0)
 
 
 def discounted_returns_to_go(rewards: Array, gamma: float) -> Floats:
@@ -84,18 +90,51 @@ def scores(differences: Floats) -> NDArray[np.float32]:
     return np.clip(differences.mean(1) / (deviations + smallest), -_MAX_SCORE, _MAX_SCORE).astype(np.float32)
 
 
-def situation_features(observations: Observation) -> NDArray[np.float32]:
+def situation_features(observations: Observation, space: spaces.Space[Any]) -> Features:
     """
     Observations as short vectors, near each other where the situations are alike: standardized, and projected at random
-    where they are long, images too (arXiv 1606.04460, section 3).
+    where they are long (arXiv 1606.04460, section 3). The numbers of discrete observations are names: one is as far from
+    the next as from any other.
 
     :param observations: ``(n, *observation_shape)``, or a dictionary of such
+    :param space: their space
     :return: ``(n, n_features)``
     """
-    parts = list(observations.values()) if isinstance(observations, dict) else [observations]
-    vectors = np.concatenate([part.reshape(len(part), -1).astype(np.float32) for part in parts], axis=1)
-    vectors -= vectors.mean(0)
-    vectors /= vectors.std(0) + 1e-6
-    if vectors.shape[1] <= _MAX_FEATURES:
-        return vectors
-    return vectors @ np.random.default_rng(0).standard_normal((vectors.shape[1], _MAX_FEATURES), dtype=np.float32)
+    if isinstance(observations, dict):
+        parts = [situation_features(part, cast(spaces.Dict, space)[key]) for key, part in observations.items()]
+        return _projected(np.concatenate(parts, axis=1))
+    if isinstance(space, spaces.Discrete):
+        return _categories(observations, np.array([space.n]), np.array([space.start]))
+    if isinstance(space, spaces.MultiDiscrete):
+        return _categories(observations, space.nvec.ravel(), space.start.ravel())
+    vectors = observations.reshape(len(observations), -1)
+    if vectors.dtype == np.uint8:  # pixels have one unit in common
+        return _standardized(_projected(vectors))
+    return _projected(_standardized(vectors))
+
+
+def _standardized(vectors: Array) -> Array:
+    """Zero mean and unit variance in each column; a constant one is all zeros."""
+    standardized = vectors.astype(np.result_type(vectors, np.float32))
+    standardized -= vectors.mean(0, dtype=np.float64).astype(standardized.dtype)
+    standardized /= standardized.std(0) + 1e-6
+    return standardized
+
+
+def _projection(length: int) -> Features:
+    """A matrix that brings vectors of some length to at most ``_MAX_FEATURES``, and leaves short ones as they are."""
+    if length <= _MAX_FEATURES:
+        return np.eye(length, dtype=np.float32)
+    return np.random.default_rng(0).standard_normal((length, _MAX_FEATURES), dtype=np.float32) / np.float32(_MAX_FEATURES**0.5)
+
+
+def _projected(vectors: Array) -> Features:
+    matrix = _projection(vectors.shape[1])
+    blocks = [vectors[start : start + _BLOCK].astype(np.float32) @ matrix for start in range(0, len(vectors), _BLOCK)]
+    return np.concatenate(blocks)
+
+
+def _categories(numbers: Array, n_values: Array, first: Array) -> Features:
+    """What :func:`_projected` makes of numbers that are written as one-hot vectors, without writing these."""
+    columns = numbers.reshape(len(numbers), -1) - first + np.cumsum(n_values) - n_values
+    return _projection(int(n_values.sum()))[columns].sum(1)

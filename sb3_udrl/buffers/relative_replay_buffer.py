@@ -54,7 +54,10 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         if not 1 <= n_neighbors <= n_references:
             raise ValueError(f"n_neighbors={n_neighbors}: must be between 1 and n_references={n_references}")
         if kwargs.get("trailing_probability", 1) != 1:
-            raise ValueError("trailing_probability: relative labels have no segments, set gamma instead")
+            raise ValueError(
+                f"trailing_probability={kwargs['trailing_probability']}: relative labels have no segments, leave it at 1 and "
+                "set gamma instead"
+            )
         self.gamma, self.n_neighbors, self.n_references = gamma, n_neighbors, n_references
         super().__init__(buffer_size, observation_space, action_space, **kwargs)
 
@@ -83,9 +86,12 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         stored = self._stored_rows()
         new = stored[np.isnan(self._scores.rows[stored])]
         references = self.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
-        features = situation_features(map_observation(lambda array: array.rows, self._observations))
-        tree = cKDTree(features[references])
-        _, neighbors = tree.query(features[new], k=range(1, min(self.n_neighbors, len(references)) + 1), eps=1.0)
+        rows = np.concatenate((references, new))
+        observations = map_observation(lambda array: array.rows[rows], self._observations)
+        features = situation_features(observations, self.observation_space)
+        tree = cKDTree(features[: len(references)])
+        n_neighbors = min(self.n_neighbors, len(references))
+        _, neighbors = tree.query(features[len(references) :], k=range(1, n_neighbors + 1), eps=1.0)
         outcomes = Outcomes(self._discounted.rows, self._steps_to_go.rows, self._open_ended.rows)
         self._scores.rows[new] = scores(outcomes.differences(new, references[neighbors], self.gamma))
 
