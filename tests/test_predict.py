@@ -160,6 +160,8 @@ def test_predict_of_sb3_policies_works_too(model):
     [
         ({"command": (np.nan, 5)}, "desired_return is nan.*finite"),
         ({"command": (1, 0)}, "desired_horizon is 0"),
+        ({"command": (1, np.inf)}, "desired_horizon is inf, and this model takes absolute commands"),
+        ({"command": (1, [5, np.inf, 5])}, "this model takes absolute commands"),
         ({"command": ([1, 2], 5)}, r"desired_return has shape \(2,\).*\(3,\)"),
         ({"command": 5}, "command=5: give a pair"),
         ({"command": (1, 2, 3)}, r"command=\(1, 2, 3\): give a pair"),
@@ -235,7 +237,7 @@ def test_the_choice_can_be_given_back():
         ((5, None), "give both, or neither"),
         ((None, 5), "give both, or neither"),
         ((np.nan, 5), "finite"),
-        ((5, np.inf), "finite"),
+        ((5, np.inf), "desired_horizon is inf, and this model takes absolute commands"),
         ((5, 0), "at least one step"),
         (([1, 2], 5), "shape"),
     ],

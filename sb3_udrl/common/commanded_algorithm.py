@@ -50,9 +50,11 @@ class CommandedAlgorithm(BaseAlgorithm):
         """
         Set the command that ``predict`` starts episodes with, for good; before, it is the best that the buffer supports.
 
-        :param desired_return: in raw reward units; None leaves the choice to the model again, from its next training on
-        :param desired_horizon: in steps, at least one
-        :raises ValueError: if only one of the two is given, a value is not finite, or the horizon is below one
+        :param desired_return: in raw reward units, or in standard deviations above the usual for relative commands; None
+            leaves the choice to the model again, from its next training on
+        :param desired_horizon: in steps, at least one; infinite for relative commands
+        :raises ValueError: if only one of the two is given, a value is not finite, the horizon is below one, or the command
+            is of the kind that the model does not learn
         """
         if (desired_return is None) != (desired_horizon is None):
             raise ValueError(f"desired_return={desired_return}, desired_horizon={desired_horizon}: give both, or neither")

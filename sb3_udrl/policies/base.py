@@ -69,6 +69,11 @@ class BehaviorPolicy(BasePolicy):
         self.optimizer = None  # type: ignore[assignment]  # stays so where nothing is learned by gradient
         self.register_buffer("eval_command", th.tensor([0.0, 1.0]))  # saved with the weights
 
+    @property
+    def relative(self) -> bool:
+        """Whether it takes relative commands: its evaluation command is a standing one, from the start."""
+        return bool(self.eval_command[1].isinf())
+
     @abstractmethod
     def act(
         self,
@@ -116,11 +121,12 @@ class BehaviorPolicy(BasePolicy):
         """
         Set the command that :meth:`predict` starts episodes with.
 
-        :param desired_return: in raw reward units
-        :param desired_horizon: in steps, at least one
-        :raises ValueError: if a value is not finite, or the horizon is below one
+        :param desired_return: in raw reward units; in standard deviations above the usual for relative commands
+        :param desired_horizon: in steps, at least one; infinite for relative commands
+        :raises ValueError: if a value is not finite, the horizon is below one, or the command is of the kind that this
+            behavior function does not learn
         """
-        command = make_command(desired_return, desired_horizon)
+        command = self.initial_command(1, (desired_return, desired_horizon))
         self.eval_command = th.as_tensor(np.concatenate(command), dtype=th.float32, device=self.device)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
@@ -133,13 +139,21 @@ class BehaviorPolicy(BasePolicy):
 
         :param n_envs: number of rows
         :param command: desired return and horizon, numbers or ``(n_envs,)``; by default what :meth:`set_command` set
-        :raises ValueError: if the command is not finite or of another shape
+        :raises ValueError: if the command is not finite, of another shape, or of the kind that this behavior function does
+            not learn
         """
         try:
             desired_return, desired_horizon = self.eval_command.tolist() if command is None else command
         except (TypeError, ValueError) as error:
             raise ValueError(f"command={command!r}: give a pair of desired return and desired horizon") from error
-        return make_command(desired_return, desired_horizon, n_envs)
+        initial = make_command(desired_return, desired_horizon, n_envs)
+        if (np.isinf(initial.desired_horizon) != self.relative).any():
+            raise ValueError(
+                f"desired_horizon is {desired_horizon}, and this model takes {'relative' if self.relative else 'absolute'} "
+                "commands: relative ones have the horizon numpy.inf, absolute ones a finite one; the command samplers "
+                '"adaptive" and "joint" suit both'
+            )
+        return initial
 
     def predict(
         self,

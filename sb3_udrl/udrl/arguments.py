@@ -8,7 +8,6 @@ import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_udrl.buffers import BUFFERS_BY_COMMANDS
-from sb3_udrl.commands import Command
 from sb3_udrl.policies import BehaviorPolicy
 
 if TYPE_CHECKING:
@@ -29,6 +28,12 @@ def check_arguments(model: UDRL) -> None:
         )
     if model.commands not in BUFFERS_BY_COMMANDS:
         raise ValueError(f"commands={model.commands!r}: choose one of {sorted(BUFFERS_BY_COMMANDS)}")
+    fitting = BUFFERS_BY_COMMANDS[model.commands]
+    if model.replay_buffer_class is not None and model.replay_buffer_class.relative != fitting.relative:
+        raise ValueError(
+            f"replay_buffer_class={model.replay_buffer_class.__name__} does not label what commands={model.commands!r} ask "
+            f"for: derive it from {fitting.__name__}"
+        )
     at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
     for name, minimum in at_least.items():
         if getattr(model, name) < minimum:
@@ -43,21 +48,6 @@ def check_arguments(model: UDRL) -> None:
         values = np.asarray(getattr(model, name), dtype=np.float64)
         if values.size == 0 or not ((values >= 0) & (values <= most) & np.isfinite(values)).all():
             raise ValueError(f"{name}={getattr(model, name)}: every value must be finite and lie between 0 and {most}")
-
-
-def check_kind(command: Command, model: UDRL) -> None:
-    """
-    Refuse commands of the kind that the model does not learn.
-
-    :param command: from a command sampler
-    :param model: the model that is to obey it
-    :raises ValueError: if relative commands have a horizon, or absolute ones have none
-    """
-    if (np.isinf(command.desired_horizon) != model.replay_buffer.relative).any():
-        raise ValueError(
-            f"commands={model.commands!r}, but {type(model._command_sampler).__name__} asks otherwise: relative commands have "
-            'no horizon, absolute ones need one; "adaptive" and "joint" suit both'
-        )
 
 
 def count_gradient_steps(gradient_steps: int | float, n_collected: int) -> int:

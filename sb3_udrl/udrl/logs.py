@@ -54,14 +54,16 @@ def dump_logs(model: UDRL, iterations: int) -> None:
     if model.obedience:
         desired_return, desired_horizon, achieved_return, achieved_horizon = np.transpose(model.obedience)
         logger.record("command/desired_return", desired_return.mean())
-        logger.record("command/desired_horizon", desired_horizon.mean())
         logger.record("command/achieved_return", achieved_return.mean())
         logger.record("command/achieved_horizon", achieved_horizon.mean())
-        logger.record("command/return_error", np.abs(achieved_return - desired_return).mean())
-        logger.record("command/horizon_error", np.abs(achieved_horizon - desired_horizon).mean())
+        if not model.policy.relative:  # relative commands have no horizon, and speak of deviations instead of returns
+            logger.record("command/desired_horizon", desired_horizon.mean())
+            logger.record("command/return_error", np.abs(achieved_return - desired_return).mean())
+            logger.record("command/horizon_error", np.abs(achieved_horizon - desired_horizon).mean())
     eval_return, eval_horizon = model.policy.eval_command.tolist()
     logger.record("command/eval_return", eval_return)
-    logger.record("command/eval_horizon", eval_horizon)
+    if not model.policy.relative:
+        logger.record("command/eval_horizon", eval_horizon)
     buffer = model.replay_buffer
     logger.record("buffer/n_episodes", buffer.n_episodes)
     logger.record("buffer/n_transitions", buffer.n_transitions)

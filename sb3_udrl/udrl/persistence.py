@@ -57,6 +57,8 @@ def load_running_state(model: UDRL, source: Any) -> None:
             f"{source} holds episodes of {buffer.observation_space} and {buffer.action_space}, "
             f"the model acts in {model.observation_space} and {model.action_space}"
         )
+    if buffer.relative != model.replay_buffer.relative:
+        raise ValueError(f"{source} holds a {type(buffer).__name__}, whose labels are not commands={model.commands!r}")
     model.replay_buffer, model.rng = buffer, rng
     th.set_rng_state(torch_rng_state)
     th.cuda.set_rng_state_all(cuda_rng_states[: th.cuda.device_count()])

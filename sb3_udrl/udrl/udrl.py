@@ -19,13 +19,13 @@ from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import BUFFERS_BY_COMMANDS, EpisodicReplayBuffer
-from sb3_udrl.commands import CommandSampler, make_command, make_command_sampler
+from sb3_udrl.commands import CommandSampler, make_command_sampler
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm, written_at_once
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.base import Actor
-from sb3_udrl.udrl.arguments import check_arguments, check_kind, count_gradient_steps, parse_train_freq
+from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
 from sb3_udrl.udrl.logs import dump_logs, record_training
 from sb3_udrl.udrl.persistence import load_running_state, save_running_state
 from sb3_udrl.udrl.running import RunningEpisodes
@@ -66,7 +66,7 @@ class UDRL(CommandedAlgorithm):
     :param max_episode_steps: an episode that has not ended after so many steps is an error
     :param replay_buffer_class: class of the replay buffer, by default the one that ``commands`` need:
         ``EpisodicReplayBuffer`` or ``RelativeReplayBuffer``
-    :param replay_buffer_kwargs: its further arguments, such as ``retention``, ``sampling``, and ``gamma`` for relative commands
+    :param replay_buffer_kwargs: its further arguments: ``retention``, ``sampling``, ``gamma`` for relative commands, ...
     :param policy_kwargs: arguments of the policy
     :param stats_window_size: episodes over which reported figures are averaged
     :param tensorboard_log: folder for TensorBoard logs, none if None
@@ -162,6 +162,8 @@ class UDRL(CommandedAlgorithm):
         policy_class = cast(type[BehaviorPolicy], self.policy_class)
         policy = policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
         self.policy = policy.to(self.device)
+        if self.replay_buffer.relative:
+            self.policy.eval_command[1] = th.inf
         self._running = RunningEpisodes(self.observation_space, self.action_space, self.n_envs, self.max_episode_steps)
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
         self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
@@ -337,9 +339,7 @@ class UDRL(CommandedAlgorithm):
         else:
             first = self._raw_obs()
             first = {key: value[starts] for key, value in first.items()} if isinstance(first, dict) else first[starts]
-            command = make_command(*self._command_sampler.sample(first), n_starts)
-            check_kind(command, self)
-            self._running.begin(starts, command)
+            self._running.begin(starts, self.policy.initial_command(n_starts, self._command_sampler.sample(first)))
 
     # SB3's hooks
 
