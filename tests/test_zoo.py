@@ -190,7 +190,8 @@ def test_converter_rebuilds_what_the_sampler_returned(n_actions, seed):
     assert trial.user_attrs == {name: sampled[name] for name in trial.user_attrs}
 
 
-def test_values_of_a_known_trial():
+@pytest.mark.parametrize("commands", ["absolute", "relative"])
+def test_values_of_a_known_trial(commands):
     suggested = {
         "learning_rate": 1e-3,
         "batch_size_pow": 7,
@@ -205,7 +206,10 @@ def test_values_of_a_known_trial():
         "optimism": 2.0,
         "net_width_pow": 7,
         "net_depth": 2,
+        "commands": commands,
+        "gamma": 0.98,
     }
+    gamma = {"gamma": 0.98} if commands == "relative" else {}  # absolute labels know no discount
     trial = optuna.trial.FixedTrial(suggested)
     assert sample_udrl_params(trial, 0, 8, {}) == {
         "learning_rate": 1e-3,
@@ -213,9 +217,10 @@ def test_values_of_a_known_trial():
         "buffer_size": 50_000,
         "train_freq": 125,
         "gradient_steps": 62,
-        "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3},
+        "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3, **gamma},
         "warm_up": "mixed",
         "temperature": 1.0,
+        "commands": commands,
         "command_sampler": "joint",
         "command_sampler_kwargs": {"n_elites": 20, "optimism": 2.0},
         "policy_kwargs": {"net_arch": [128, 128]},

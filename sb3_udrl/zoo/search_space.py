@@ -36,7 +36,10 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         "optimism": trial.suggest_float("optimism", 0.3, 30.0, log=True),
         "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
         "net_depth": trial.suggest_int("net_depth", 1, 3),
+        "commands": trial.suggest_categorical("commands", ["absolute", "relative"]),
     }
+    if suggested["commands"] == "relative":
+        suggested["gamma"] = trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995])
     if n_actions > 0:
         suggested["box_head"] = trial.suggest_categorical("box_head", ["gaussian", "squashed", "beta", "discretized"])
     hyperparams = convert_udrl_params(suggested)
@@ -60,7 +63,9 @@ def convert_udrl_params(sampled_params: Params) -> Params:
         "batch_size": 2 ** params.pop("batch_size_pow"),
         # Per step of the vectorized environment, so that training as often is not also training more
         "gradient_steps": max(1, round(params["train_freq"] * params.pop("updates_per_step"))),
-        "replay_buffer_kwargs": {name: params.pop(name) for name in ("sampling", "sampling_temperature")},
+        "replay_buffer_kwargs": {
+            name: params.pop(name) for name in ("sampling", "sampling_temperature", "gamma") if name in params
+        },
         "command_sampler": "joint",
         "command_sampler_kwargs": {name: params.pop(name) for name in ("n_elites", "optimism")},
         "policy_kwargs": policy_kwargs,
