@@ -9,7 +9,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_udrl import UDRL, EpisodicReplayBuffer
-from sb3_udrl.buffers import Episode
+from sb3_udrl.buffers import Episode, RelativeReplayBuffer
 
 TINY = {
     "learning_starts": 32,
@@ -49,17 +49,22 @@ def make_vec(env_class, n_envs=1, monitor=True, vec_env_class=DummyVecEnv, **kwa
     return vec_env_class([make for _ in range(n_envs)])
 
 
-def episode(rewards, first=0.0, actions=None):
+def episode(rewards, first=0.0, actions=None, truncated=False):
     """An episode whose observations count up from ``first`` and tell the steps of a buffer apart."""
     n = len(rewards)
     observations = (first + np.arange(n, dtype=np.float32))[:, None]
     actions = np.arange(n) % 2 if actions is None else np.asarray(actions)
-    return Episode(observations, actions, np.asarray(rewards, dtype=np.float32))
+    return Episode(observations, actions, np.asarray(rewards, dtype=np.float32), truncated)
 
 
 def small_buffer(capacity=100, **kwargs):
     """A buffer for :func:`episode`."""
     return EpisodicReplayBuffer(capacity, spaces.Box(-1e6, 1e6, (1,)), spaces.Discrete(2), **{"seed": 0, **kwargs})
+
+
+def relative_buffer(capacity=1000, **kwargs):
+    """A buffer for :func:`episode`, with relative labels."""
+    return RelativeReplayBuffer(capacity, spaces.Box(-1e6, 1e6, (1,)), spaces.Discrete(2), **{"seed": 0, **kwargs})
 
 
 def parameters_of(model):
