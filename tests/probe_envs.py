@@ -192,3 +192,48 @@ class AnySpaces(gym.Env):
         assert self.action_space.contains(action), f"{action!r} is not an action of {self.action_space}"
         self.t += 1
         return self.observation_space.sample(), float(np.sum(action)), False, self.t == self.length, {}
+
+
+class LuckyStart(gym.Env):
+    """One step: the start pays between -100 and 100 whatever is done, and says so; action 1 pays 1 more."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.start = self.np_random.uniform(-1, 1)
+        return self._observation(), {}
+
+    def step(self, action):
+        return self._observation(), 100 * self.start + float(action), True, False, {}
+
+    def _observation(self):
+        return np.full(1, self.start, dtype=np.float32)
+
+
+class Clock(gym.Env):
+    """
+    Action 0 takes a tick and pays 1, action 1 takes three and pays 2. After 12 ticks, episodes are cut off, or end.
+
+    Where they end, time is what is scarce, and action 0 the better one. Where they are only cut off, action 1 is.
+    """
+
+    observation_space = spaces.Box(0, 1, (1,))
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, ends=False):
+        self.ends = ends
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n_ticks = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        self.n_ticks += 3 if action else 1
+        over = self.n_ticks >= 12
+        return self._observation(), 1.0 + action, over and self.ends, over and not self.ends, {}
+
+    def _observation(self):
+        return np.full(1, min(self.n_ticks, 12) / 12, dtype=np.float32)

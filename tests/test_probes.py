@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import make_vec, probe_model
-from probe_envs import Corridor, CostlySteps, TellingArms, TwoArms, TwoPaths
+from probe_envs import Clock, Corridor, CostlySteps, LuckyStart, TellingArms, TwoArms, TwoPaths
 
 from sb3_udrl.evaluation import run_commands
 from sb3_udrl.policies.conditioning import CONDITIONINGS
@@ -78,3 +78,27 @@ def test_random_segment_ends_teach_obedience_too(trailing_probability):
     model = probe_model(make_vec(TwoPaths), 3_000, **kwargs)
     achieved, _ = run_commands(model, make_vec(TwoPaths), [1, 5], [2, 6])
     np.testing.assert_array_equal(achieved, [1, 5])
+
+
+RELATIVE = {"commands": "relative", "command_sampler": "joint", "command_sampler_kwargs": {"optimism": 2.0}}
+
+
+def actions_in(model, observations, desired_return, desired_horizon):
+    observations = np.array(observations, np.float32)[:, None]
+    actions, _ = model.predict(observations, deterministic=True, command=(desired_return, desired_horizon))
+    return actions.tolist()
+
+
+def test_where_returns_say_more_of_the_start_than_of_the_behavior_relative_commands_tell_good_from_lucky():
+    starts = np.linspace(-0.9, 0.9, 10)
+    model = probe_model(make_vec(LuckyStart), 2_000, **RELATIVE)
+    assert actions_in(model, starts, 2, np.inf) == [1] * 10
+    assert actions_in(model, starts, -2, np.inf) == [0] * 10
+    absolute = probe_model(make_vec(LuckyStart), 2_000)
+    assert actions_in(absolute, starts, 100 * starts, 1) == actions_in(absolute, starts, 100 * starts + 1, 1)
+
+
+@pytest.mark.parametrize(("ends", "better"), [(False, 1), (True, 0)])
+def test_what_a_time_limit_cuts_off_counts_neither_way_and_what_ends_counts(ends, better):
+    model = probe_model(make_vec(Clock, ends=ends), 2_000, **RELATIVE)
+    assert actions_in(model, [0, 0.25, 0.5, 0.75], 1.5, np.inf) == [better] * 4

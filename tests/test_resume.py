@@ -87,6 +87,19 @@ def test_training_to_convergence(tmp_path):
     check(tmp_path, environment, patience=2, gradient_steps=50, validation_fraction=0.3)
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"patience": 2, "gradient_steps": 50, "validation_fraction": 0.3}], ids=str)
+def test_relative_commands(tmp_path, kwargs):
+    """Labels depend on the neighbors that were stored and drawn when they were made."""
+    check(
+        tmp_path,
+        lambda: environment(2),
+        commands="relative",
+        replay_buffer_kwargs={"n_neighbors": 4, "n_references": 30},
+        buffer_size=100,
+        **kwargs,
+    )
+
+
 def test_an_optimizer_with_a_memory(tmp_path):
     check(tmp_path, environment, policy_kwargs={"optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.9}})
 
