@@ -150,6 +150,23 @@ def test_the_callback_waits_for_the_first_episode():
     assert callback.last_result is None
 
 
+def test_relative_commands_have_no_return_to_compare_with():
+    env = make_vec(Scripted, lengths=(2,))
+    model = tiny_model(env, commands="relative")
+    message = r'this model takes relative commands.*train with UDRL\(commands="absolute"\)'
+    for follow in (
+        lambda: command_following(model, env, [1], [1]),
+        lambda: command_following(model.policy, env, [1], [1]),
+        lambda: stored_commands(model),
+        lambda: model.learn(10, callback=CommandFollowingCallback(env)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            follow()
+    assert model.num_timesteps == 0  # known before anything was played
+    returns, lengths = run_commands(model, env, [-1, 0, 1], np.inf)  # what they achieve can be seen all the same
+    assert lengths.tolist() == [2, 2, 2] and len(returns) == 3
+
+
 def test_without_its_commands_an_obedient_agent_obeys_no_more():
     model = probe_model(make_vec(TwoArms), 1_000)
     env = make_vec(TwoArms)

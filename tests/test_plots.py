@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sb3_udrl.evaluation import CommandFollowing
-from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve
+from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
 
 FOLLOWING = CommandFollowing(
     np.array([3.0, 1.0, 2.0]), np.ones(3), np.array([[3.0, 2.0], [1.0, 1.0], [2.0, 4.0]]), np.ones((3, 2))
@@ -41,6 +41,16 @@ def test_what_is_drawn_of_command_following(tmp_path, monkeypatch):
     np.testing.assert_array_equal(episodes.get_xydata(), [[3, 3], [3, 2], [1, 1], [1, 1], [2, 2], [2, 4]])
     np.testing.assert_array_equal(means.get_xydata(), [[1, 1], [2, 3], [3, 2.5]])  # in order
     assert axes.get_title() == "A title" and axes.get_xlabel() == "desired return"
+
+
+def test_what_is_drawn_of_relative_commands(tmp_path, monkeypatch):
+    saved = drawn(monkeypatch)
+    plot_relative_commands(np.array([-1.0, 1.0]), np.array([[3.0, 2.0], [5.0, 7.0]]), tmp_path / "picture.png", "A title")
+    (axes,) = saved[0].axes
+    episodes, means = axes.lines
+    np.testing.assert_array_equal(episodes.get_xydata(), [[-1, 3], [-1, 2], [1, 5], [1, 7]])
+    np.testing.assert_array_equal(means.get_xydata(), [[-1, 2.5], [1, 6]])
+    assert axes.get_title() == "A title" and "standard deviations" in axes.get_xlabel()
 
 
 def test_what_is_drawn_of_learning_curves(tmp_path, monkeypatch):

@@ -48,6 +48,20 @@ def test_pictures_lie_beside_the_model_unless_told_otherwise(folder):
     assert (folder / "command_following.png").exists()
 
 
+def test_models_with_relative_commands(tmp_path, capsys):
+    model = tiny_model("CartPole-v1", commands="relative").learn(500)
+    model.set_command(2, np.inf)
+    model.save(tmp_path / "CartPole-v1")
+    run(tmp_path)
+    printed = capsys.readouterr().out
+    assert "asked for 2.0 standard deviations above the usual" in printed
+    (line,) = [line for line in printed.splitlines() if "commands from -2.0 to 2.0 deviations: mean returns" in line]
+    assert len(line.split(":")[1].split(",")) == 9
+    run(tmp_path, "--returns", "0", "1")
+    assert "commands from 0.0 to 1.0 deviations" in capsys.readouterr().out
+    assert {file.name for file in tmp_path.iterdir()} == {"CartPole-v1.zip", "relative_commands.png"}
+
+
 def test_it_repeats(folder, capsys):
     outputs = []
     for _ in range(2):

@@ -60,6 +60,21 @@ class CommandFollowing(NamedTuple):
         return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
+def require_absolute_commands(model: UDRL | BehaviorPolicy) -> None:
+    """
+    Refuse models whose commands ask for no return that could be compared with the achieved one.
+
+    :param model: a model or its policy
+    :raises ValueError: if it takes relative commands
+    """
+    policy: Any = getattr(model, "policy", model)
+    if policy.relative:
+        raise ValueError(
+            "this model takes relative commands, standard deviations above the usual, which no return can be compared with: "
+            'train with UDRL(commands="absolute"), or see what asking for more achieves with run_commands'
+        )
+
+
 def average_ranks(values: FloatArray) -> FloatArray:
     """
     Ranks from 0 up, equal values sharing their average rank.
@@ -83,7 +98,7 @@ def run_commands(
     :param model: a model or its policy
     :param env: the environment
     :param desired_return: ``(n,)``
-    :param desired_horizon: ``(n,)``
+    :param desired_horizon: ``(n,)`` or a number; infinite for relative commands
     :param deterministic: the most likely actions instead of draws
     :return: achieved returns and lengths, each ``(n,)``
     """
@@ -125,8 +140,9 @@ def command_following(
     :param desired_horizons: the commands' horizons, ``(n_commands,)``
     :param n_episodes: episodes per command
     :param deterministic: the most likely actions instead of draws
-    :raises ValueError: if the two lists are not equally long, or empty
+    :raises ValueError: if the two lists are not equally long, or empty, or the model takes relative commands
     """
+    require_absolute_commands(model)
     returns, horizons = np.asarray(desired_returns, dtype=np.float64), np.asarray(desired_horizons, dtype=np.float64)
     if returns.shape != horizons.shape or returns.ndim != 1 or returns.size == 0:
         raise ValueError(
@@ -145,8 +161,9 @@ def stored_commands(model: UDRL, n_commands: int = 9) -> tuple[FloatArray, Float
     :param model: a model with episodes in its replay buffer
     :param n_commands: number of commands
     :return: desired returns and horizons, each ``(n_commands,)``
-    :raises ValueError: if the buffer is empty
+    :raises ValueError: if the buffer is empty, or the model takes relative commands
     """
+    require_absolute_commands(model)
     buffer = model.replay_buffer
     buffer.best(1)  # complains about an empty buffer
     grid = np.linspace(np.quantile(buffer.returns, 0.05), buffer.returns.max(), n_commands)
@@ -156,7 +173,7 @@ def stored_commands(model: UDRL, n_commands: int = 9) -> tuple[FloatArray, Float
 
 class CommandFollowingCallback(EventCallback):
     """
-    Logs during training how well commands are followed, as ``command_following/*``.
+    Logs during training how well absolute commands are followed, as ``command_following/*``.
 
     :param eval_env: environment to play in
     :param eval_freq: calls of the callback between two evaluations
@@ -181,6 +198,10 @@ class CommandFollowingCallback(EventCallback):
         self.eval_env, self.eval_freq, self.commands = eval_env, eval_freq, commands
         self.n_episodes, self.deterministic = n_episodes, deterministic
         self.last_result: CommandFollowing | None = None
+
+    def _init_callback(self) -> None:
+        super()._init_callback()
+        require_absolute_commands(self.model)
 
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq != 0 or (self.commands is None and self.model.replay_buffer.n_episodes == 0):

@@ -46,6 +46,25 @@ def plot_command_following(following: CommandFollowing, path: str | Path, title:
     axes.figure.savefig(path, dpi=150)
 
 
+def plot_relative_commands(
+    asked: NDArray[Any], achieved: NDArray[Any], path: str | Path, title: str = "Relative commands"
+) -> None:
+    """
+    Achieved return against what was asked for: one dot per episode, and a line through the means.
+
+    :param asked: standard deviations above the usual, ``(n_commands,)``
+    :param achieved: returns, ``(n_commands, n_episodes)``
+    :param path: picture to write; its suffix decides the format
+    :param title: title of the picture
+    :raises ImportError: if matplotlib is missing
+    """
+    axes = _new_axes(title, "asked for: standard deviations above the usual", "achieved return")
+    axes.plot(np.repeat(asked, achieved.shape[1]), achieved.ravel(), ".", color="tab:blue", alpha=0.3)
+    axes.plot(asked, achieved.mean(1), "o-", color="tab:blue", label="mean")
+    axes.legend(frameon=False)
+    axes.figure.savefig(path, dpi=150)
+
+
 def plot_learning_curve(
     timesteps: NDArray[Any], returns: NDArray[Any], path: str | Path, title: str = "Learning curve"
 ) -> None:

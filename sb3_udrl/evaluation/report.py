@@ -9,15 +9,15 @@ import numpy as np
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_udrl.evaluation.evaluate import evaluate_policy
-from sb3_udrl.evaluation.following import command_following
-from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve
+from sb3_udrl.evaluation.following import command_following, run_commands
+from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
 from sb3_udrl.udrl import UDRL
 
 
 def main(arguments: list[str] | None = None) -> None:
     """
-    Print returns of greedy and sampled actions, and write ``command_following.png`` and, if the Zoo's evaluations lie
-    beside the model, ``learning_curve.png``.
+    Print returns of greedy and sampled actions, and write ``command_following.png`` (``relative_commands.png`` for a model
+    that takes such) and, if the Zoo's evaluations lie beside the model, ``learning_curve.png``.
 
     :param arguments: command line, by default that of the process
     """
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
     parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environment")
-    parser.add_argument("--returns", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of desired returns")
+    parser.add_argument("--returns", type=float, nargs=2, metavar=("LOW", "HIGH"), help="desired returns, or deviations")
     parser.add_argument("--horizons", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of desired horizons")
     args = parser.parse_args(arguments)
     output = args.output or args.model.parent
@@ -36,21 +36,34 @@ def main(arguments: list[str] | None = None) -> None:
     model = UDRL.load(args.model, device="cpu")
     env = make_vec_env(args.env, n_envs=8, seed=args.seed, env_kwargs={"render_mode": None})
     asked = model.policy.eval_command.tolist()
-    print(f"{args.model} on {args.env}, asked for a return of {asked[0]:.1f} in {asked[1]:.0f} steps:")
+    command = f"a return of {asked[0]:.1f} in {asked[1]:.0f} steps"
+    if model.policy.relative:
+        command = f"{asked[0]:.1f} standard deviations above the usual"
+    print(f"{args.model} on {args.env}, asked for {command}:")
     for name, deterministic in (("greedy", True), ("sampled", False)):
         returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)
         print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
 
-    low, high = args.returns or (0.1 * asked[0], asked[0])
-    shortest, longest = args.horizons or (0.1 * asked[1], asked[1])
-    following = command_following(
-        model, env, np.linspace(low, high, 9), np.maximum(1, np.linspace(shortest, longest, 9)), args.episodes
-    )
-    print(
-        f"  commands from {low:.0f} to {high:.0f}: mean error {following.mean_abs_error:.1f}, "
-        f"R^2 {following.r_squared:.2f}, rank correlation {following.rank_correlation:.2f}"
-    )
-    plot_command_following(following, output / "command_following.png", f"UDRL on {args.env}: command following")
+    if model.policy.relative:
+        low, high = args.returns or (-abs(asked[0]), abs(asked[0]))
+        deviations = np.linspace(low, high, 9)
+        achieved = run_commands(model, env, np.repeat(deviations, args.episodes), np.inf)[0].reshape(-1, args.episodes)
+        means = ", ".join(f"{mean:.1f}" for mean in achieved.mean(1))
+        print(f"  commands from {low:.1f} to {high:.1f} deviations: mean returns {means}")
+        plot_relative_commands(
+            deviations, achieved, output / "relative_commands.png", f"UDRL on {args.env}: relative commands"
+        )
+    else:
+        low, high = args.returns or (0.1 * asked[0], asked[0])
+        shortest, longest = args.horizons or (0.1 * asked[1], asked[1])
+        following = command_following(
+            model, env, np.linspace(low, high, 9), np.maximum(1, np.linspace(shortest, longest, 9)), args.episodes
+        )
+        print(
+            f"  commands from {low:.0f} to {high:.0f}: mean error {following.mean_abs_error:.1f}, "
+            f"R^2 {following.r_squared:.2f}, rank correlation {following.rank_correlation:.2f}"
+        )
+        plot_command_following(following, output / "command_following.png", f"UDRL on {args.env}: command following")
     evaluations = args.model.parent / "evaluations.npz"
     if evaluations.exists():
         with np.load(evaluations) as logged:
