@@ -103,6 +103,7 @@ def test_learn_stores_every_episode_exactly(truncate):
         np.testing.assert_array_equal(stored.observations[:, 1], steps)
         np.testing.assert_array_equal(stored.rewards, 10 * number + steps + 1)
         assert buffer.returns[i] == stored.rewards.sum()
+        assert stored.truncated is truncate
 
 
 def test_stored_actions_are_those_that_were_taken():

@@ -139,6 +139,14 @@ def test_a_pickled_buffer_draws_the_same_batches():
     np.testing.assert_array_equal(buffer.sample(64).desired_return, copy.sample(64).desired_return)
 
 
+def test_a_copy_on_a_device_changes_no_label():
+    plain, mirrored = (relative_buffer(60, n_neighbors=4, n_references=20, device=device) for device in (None, "cpu"))
+    for i in range(30):
+        for buffer in (plain, mirrored):
+            buffer.add(episode(np.arange(i % 5 + 1.0) % 3, first=10 * i))
+        np.testing.assert_array_equal(mirrored.sample(20).desired_return, plain.sample(20).desired_return)
+
+
 def test_reset_forgets_everything():
     buffer = relative_buffer()
     buffer.add(episode([1, 2, 3]))
