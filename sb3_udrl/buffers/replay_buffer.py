@@ -116,6 +116,7 @@ class EpisodicReplayBuffer:
         self._starts, self._lengths = make((), np.int64), make((), np.int64)
         self._returns, self._truncated = make((), np.float64), make((), np.bool_)
         self._n_transitions = 0
+        self.n_episodes_added, self.n_transitions_added = 0, 0  # so far, also those that were forgotten since
         self._cumulative_weights: NDArray[np.float64] | None = None
 
     @property
@@ -158,6 +159,8 @@ class EpisodicReplayBuffer:
         self._returns.extend(to_go[:1])
         self._truncated.extend(np.array([episode.truncated]))
         self._n_transitions += len(episode)
+        self.n_episodes_added += 1
+        self.n_transitions_added += len(episode)
         self._append(episode, to_go)
         self._cumulative_weights = None
         max_episodes = self.max_episodes or np.inf

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
+from sb3_udrl.common.trust import check_settings, trusting
 from sb3_udrl.policies import BehaviorPolicy
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
@@ -45,6 +47,13 @@ class CommandedAlgorithm(BaseAlgorithm):
 
     policy: BehaviorPolicy
     _command_is_fixed = False
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name == "ForestPolicy":
+            from sb3_udrl.forest import ForestPolicy  # needs an extra, and is slow to import
+
+            return ForestPolicy
+        return super()._get_policy_from_name(policy_name)
 
     def set_command(self, desired_return: float | None, desired_horizon: float | None = None) -> None:
         """
@@ -87,18 +96,33 @@ class CommandedAlgorithm(BaseAlgorithm):
             super().save(target, exclude, include)
 
     @classmethod
-    def load(cls: type[SelfModel], path: str | pathlib.Path | io.BufferedIOBase, *args: Any, **kwargs: Any) -> SelfModel:
+    def load(
+        cls: type[SelfModel],
+        path: str | pathlib.Path | io.BufferedIOBase,
+        *args: Any,
+        trusted: Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> SelfModel:
         """
         Load a model from a zip file.
 
+        SB3 keeps some settings as pickles, which can run any code when they are loaded. For files of strangers pass
+        ``trusted=[]``: then all of the file is looked through before, and refused if it holds anything that could.
+
         :param path: file, or path with or without ``.zip``
         :param args: as for every algorithm of SB3: ``env``, ``device``, ``custom_objects``, ...
+        :param trusted: full names of types and functions that the file may hold besides those that are known to be harmless;
+            None looks at forests alone, not at pickled settings
         :param kwargs: as for every algorithm of SB3; constructor parameters replace the saved ones
         :return: the model
         :raises ValueError: if the file holds something else, or the environment has other spaces
+        :raises TypeError: if the file holds types or functions that are not trusted
         """
         try:
-            return super().load(path, *args, **kwargs)
+            with trusting(trusted):
+                if trusted is not None:
+                    check_settings(path, kwargs.get("custom_objects"))
+                return super().load(path, *args, **kwargs)
         except (FileNotFoundError, PermissionError):
             raise
         except (AssertionError, KeyError, OSError) as error:

@@ -40,7 +40,7 @@ class UDRL(CommandedAlgorithm):
     it happened to fulfill, and is then asked for more (arXiv 1912.02877, algorithms 1 and 2).
 
     :param policy: the behavior function: ``"CommandPolicy"`` (suits all observations), ``"MlpPolicy"``, ``"CnnPolicy"``,
-        ``"MultiInputPolicy"`` (with SB3's meaning), or a class
+        ``"MultiInputPolicy"`` (with SB3's meaning), ``"ForestPolicy"`` (extra ``forest``), or a class
     :param env: the environment to learn from, or its id; its episodes must end
     :param learning_rate: learning rate, or a function of the remaining progress (from 1 to 0)
     :param buffer_size: capacity of the replay buffer, in transitions

@@ -1,0 +1,115 @@
+"""Estimators by name, and what is asked of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
+
+from sb3_udrl.common.trust import TRUSTED_PACKAGES, refuse_untrusted, trusted_names
+
+
+def make_estimator(estimator: Any, estimator_kwargs: dict[str, Any] | None, classifies: bool) -> Any:
+    """
+    An unfitted estimator that can be a behavior function.
+
+    :param estimator: a dotted path such as ``"sklearn.ensemble.ExtraTreesClassifier"``, or an instance, which is copied
+    :param estimator_kwargs: arguments, with a path; a dotted path under the key ``"estimator"`` is resolved, too
+    :param classifies: whether actions are classes, else they are numbers
+    :raises ValueError: if there is no such class, the arguments do not fit it, or it cannot do what is needed
+    """
+    made = _from_path(estimator, estimator_kwargs) if isinstance(estimator, str) else _copy(estimator, estimator_kwargs)
+    name = type(made).__name__
+    if not (is_classifier(made) if classifies else is_regressor(made)):
+        kind, spaces = ("classifier", "Discrete, MultiDiscrete and MultiBinary") if classifies else ("regressor", "Box")
+        raise ValueError(f"estimator={name} is no {kind}: {spaces} actions need one")
+    if classifies and not hasattr(made, "predict_proba"):
+        raise ValueError(
+            f"estimator={name} has no predict_proba with these arguments: actions are drawn by their probabilities. "
+            "sklearn.calibration.CalibratedClassifierCV adds it"
+        )
+    return made
+
+
+def _from_path(path: str, kwargs: dict[str, Any] | None) -> Any:
+    module, _, name = path.rpartition(".")
+    if trusted_names() is not None and path.split(".")[0] not in TRUSTED_PACKAGES:
+        refuse_untrusted([path], "the settings")  # importing a module runs it
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"estimator={path!r}: there is no such class ({error}). Give a dotted path, "
+            "as sklearn.ensemble.ExtraTreesClassifier, of a package that is installed"
+        ) from error
+    if not (isinstance(cls, type) and hasattr(cls, "fit") and hasattr(cls, "get_params")):
+        raise ValueError(f"estimator={path!r} is no estimator: it needs scikit-learn's fit, predict and get_params")
+    kwargs = dict(kwargs or {})
+    if isinstance(kwargs.get("estimator"), str):
+        kwargs["estimator"] = _from_path(kwargs["estimator"], None)
+    try:
+        return cls(**kwargs)
+    except TypeError as error:
+        raise ValueError(f"estimator_kwargs={kwargs} do not fit {name}: {error}") from error
+
+
+def _copy(estimator: Any, kwargs: dict[str, Any] | None) -> Any:
+    if kwargs:
+        raise ValueError(f"estimator_kwargs={kwargs}: with an instance as estimator, give it these arguments itself")
+    if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "get_params")):
+        raise ValueError(f"estimator={estimator!r} is no estimator: it needs scikit-learn's fit, predict and get_params")
+    return clone(estimator)
+
+
+def prepare(template: Any, n_outputs: int, seed: int, n_jobs: int, standardize: bool) -> Any:
+    """
+    A fresh estimator, ready to be fitted.
+
+    :param template: an unfitted estimator, which is copied
+    :param n_outputs: number of components of an action; estimators for a single one are multiplied
+    :param seed: of every part whose random state was left open
+    :param n_jobs: for estimators that can fit in parallel and whose number of jobs was left open
+    :param standardize: whether to standardize the inputs before
+    """
+    fresh = clone(template)
+    settings = {}
+    for name, value in fresh.get_params().items():
+        last = name.rpartition("__")[2]
+        if value is None and last == "random_state":
+            settings[name] = seed
+    if "n_jobs" in fresh.get_params(deep=False) and fresh.get_params(deep=False)["n_jobs"] is None:
+        settings["n_jobs"] = n_jobs
+    fresh.set_params(**settings)
+    if n_outputs > 1 and not get_tags(fresh).target_tags.multi_output:
+        fresh = (MultiOutputClassifier if is_classifier(fresh) else MultiOutputRegressor)(fresh)
+    return make_pipeline(StandardScaler(), fresh) if standardize else fresh
+
+
+def takes_weights(estimator: Any) -> bool:
+    """
+    Whether an estimator can weigh its examples.
+
+    :param estimator: a prepared estimator
+    """
+    multiplied = isinstance(estimator, MultiOutputClassifier | MultiOutputRegressor)
+    return bool(has_fit_parameter(estimator.estimator if multiplied else estimator, "sample_weight"))
+
+
+@contextmanager
+def threads(n_jobs: int) -> Iterator[None]:
+    """
+    Keep the libraries below to as many threads as jobs were asked for.
+
+    :param n_jobs: as in scikit-learn, -1 for all cores
+    """
+    with threadpool_limits(limits=n_jobs if n_jobs > 0 else None):
+        yield

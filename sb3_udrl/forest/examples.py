@@ -1,0 +1,95 @@
+"""The replay buffer as a table: one row of numbers per transition."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.buffers.arrays import Array
+from sb3_udrl.buffers.sampling import SAMPLINGS
+from sb3_udrl.commands.command import Command
+from sb3_udrl.policies.base import FitOptions
+
+
+class Examples(NamedTuple):
+    """
+    What an estimator is fitted to.
+
+    :param inputs: observation and command of each transition, ``(n, n_inputs)``
+    :param actions: ``(n, *action_shape)``
+    :param weights: how much each transition counts, ``(n,)``; None if all count the same
+    :param held_out: transitions that are looked at only afterwards, ``(n,)``
+    """
+
+    inputs: NDArray[np.float32]
+    actions: Array
+    weights: NDArray[np.float64] | None
+    held_out: NDArray[np.bool_]
+
+    def part(self, held_out: bool) -> Examples:
+        """
+        The transitions that are held out, or the others.
+
+        :param held_out: which
+        """
+        rows = self.held_out == held_out
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(self.inputs[rows], self.actions[rows], weights, self.held_out[rows])
+
+
+def to_inputs(observations: Any, command: Command) -> NDArray[np.float32]:
+    """
+    One row of numbers per situation: the observation, the parts of a dictionary one after the other, then the command.
+
+    :param observations: arrays or tensors ``(n, *observation_shape)``, or a dictionary of such
+    :param command: ``(n,)``
+    :return: ``(n, n_inputs)``
+    :raises ValueError: if a number is not finite
+    """
+    n = len(command.desired_return)
+    parts = list(observations.values()) if isinstance(observations, dict) else [observations]
+    columns = [(part.cpu().numpy() if isinstance(part, th.Tensor) else part).reshape(n, -1) for part in parts]
+    inputs = np.concatenate([*columns, command.as_inputs()], axis=1, dtype=np.float32)
+    if not np.isfinite(inputs).all():
+        raise ValueError("the observation or the command holds NaN or infinity: forests decide by finite numbers only")
+    return inputs
+
+
+def draw_examples(
+    replay_buffer: EpisodicReplayBuffer, max_transitions: int | None, options: FitOptions, takes_weights: bool, holds_out: bool
+) -> Examples:
+    """
+    All transitions of the buffer, or as many as allowed, by the weights of the buffer's ``sampling``.
+
+    :param replay_buffer: at least one episode
+    :param max_transitions: at most so many, drawn without repetition; no bound if None
+    :param options: ``validation_fraction`` and ``env``
+    :param takes_weights: whether the estimator can weigh transitions; else they are drawn by their weights, with repetition
+    :param holds_out: whether to hold a share of the episodes out; a single one is both learned from and looked at
+    """
+    rng, n_episodes, lengths = replay_buffer.rng, replay_buffer.n_episodes, replay_buffer.lengths
+    batch = replay_buffer.transitions(np.arange(n_episodes), options.env)
+    inputs = to_inputs(batch.observations, Command(batch.desired_return, batch.desired_horizon))
+    held_out = np.zeros(n_episodes, dtype=bool)
+    if holds_out and n_episodes > 1:
+        held_out[rng.permutation(n_episodes)[: int(np.ceil(options.validation_fraction * n_episodes))]] = True
+    examples = Examples(inputs, batch.actions, None, np.repeat(held_out, lengths))
+    n, most = len(inputs), max_transitions or len(inputs)
+    per_episode = SAMPLINGS[replay_buffer.sampling](replay_buffer.returns, lengths, replay_buffer.sampling_temperature)
+    weights = np.repeat(per_episode / lengths, lengths)
+    uniform = replay_buffer.sampling == "transitions"
+    if n > most:
+        return _rows(examples, rng.choice(n, most, replace=False, p=weights / weights.sum()))
+    if uniform:
+        return examples
+    if takes_weights:
+        return examples._replace(weights=weights / weights.mean())
+    return _rows(examples, rng.choice(n, n, p=weights / weights.sum()))
+
+
+def _rows(examples: Examples, rows: NDArray[np.int64]) -> Examples:
+    return Examples(examples.inputs[rows], examples.actions[rows], None, examples.held_out[rows])

@@ -1,0 +1,241 @@
+"""Discrete actions from classifiers, continuous ones from regressors: how to fit them, and how to choose by them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from sb3_udrl.buffers.arrays import Array
+from sb3_udrl.forest.examples import Examples
+from sb3_udrl.forest.inference import Predictor, make_predictor
+
+Floats = NDArray[np.floating[Any]]
+Indices = NDArray[np.int64]
+
+
+class Draws(Protocol):
+    """The part of numpy's generator that is needed here."""
+
+    def gumbel(self, *, size: tuple[int, ...]) -> Floats:
+        """Standard Gumbel noise."""
+
+    def standard_normal(self, size: tuple[int, ...]) -> Floats:
+        """Standard normal noise."""
+
+
+class TorchDraws:
+    """Draws from PyTorch's generator, which SB3 seeds, for ``predict``."""
+
+    def gumbel(self, *, size: tuple[int, ...]) -> Floats:
+        return th.empty(size).exponential_().log_().neg_().numpy()
+
+    def standard_normal(self, size: tuple[int, ...]) -> Floats:
+        return th.randn(size).numpy()
+
+
+class Learned(NamedTuple):
+    """
+    What was learned.
+
+    :param estimator: fitted to inputs ``(n, n_inputs)``; its classes count through the values in ``present``
+    :param present: the values of each component of discrete actions that the data held; else empty
+    :param deviation: of continuous actions from what the estimator says, ``(n_components,)``; else empty
+    """
+
+    estimator: Any
+    present: list[Indices]
+    deviation: NDArray[np.float64]
+
+
+class DiscreteHead:
+    """
+    Discrete, MultiDiscrete or MultiBinary actions as components, each of which takes one of some values.
+
+    :param space: the action space
+    :param smoothing: share of uniformly random values in the probabilities
+    """
+
+    def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, smoothing: float) -> None:
+        if isinstance(space, spaces.Discrete):
+            sizes: Any = [space.n]
+        else:
+            sizes = space.nvec if isinstance(space, spaces.MultiDiscrete) else np.full(space.shape, 2)
+        start: Any = 0 if isinstance(space, spaces.MultiBinary) else space.start
+        self.shape, self.dtype = space.shape or (), space.dtype
+        self.n_values: Indices = np.asarray(sizes, dtype=np.int64).ravel()
+        self.start: Indices = np.broadcast_to(start, self.shape or (1,)).ravel().astype(np.int64)
+        exists = np.arange(self.n_values.max()) < self.n_values[:, None]  # (n_components, most values)
+        self.uniform: Floats = exists / self.n_values[:, None]
+        self.smoothing, self._no_value = smoothing, np.where(exists, 0.0, -np.inf)
+
+    def to_indices(self, actions: Array) -> Indices:
+        """
+        :param actions: ``(n, *action_shape)``
+        :return: which value each component takes, ``(n, n_components)``
+        """
+        return actions.reshape(len(actions), -1).astype(np.int64) - self.start
+
+    def fit(self, estimator: Any, examples: Examples) -> Learned:
+        """
+        Fit a classifier.
+
+        :param estimator: is fitted in place
+        :param examples: what was done
+        :raises ValueError: if a component has the same value everywhere
+        """
+        indices = self.to_indices(examples.actions)
+        present = [np.unique(column) for column in indices.T]
+        for component, values in enumerate(present):
+            if len(values) == 1:
+                where = f" in component {component}" if len(present) > 1 else ""
+                raise ValueError(
+                    f"the data hold a single action{where}, number {values[0]}: there is nothing to tell apart. Raise "
+                    "learning_starts, choose another warm_up, or explore with epsilon"
+                )
+        # Classes without gaps: some estimators take no others
+        classes = np.stack([np.searchsorted(*pair) for pair in zip(present, indices.T, strict=True)], axis=1)
+        _fit(estimator, examples.inputs, classes, examples.weights)
+        return Learned(estimator, present, np.zeros(0))
+
+    def outputs(self, learned: Learned | None) -> Predictor:
+        """
+        A function from inputs ``(n, n_inputs)`` to the probabilities of all values, ``(n, n_components, most values)``. They
+        are the classifier's own; values that the data lacked get zero.
+
+        :param learned: None for equal probabilities
+        """
+        if learned is None:
+            return lambda inputs: np.repeat(self.uniform[None], len(inputs), axis=0)
+        predict, present = make_predictor(learned.estimator), learned.present
+        n_components, most = self.uniform.shape
+        if all(len(values) == most for values in present):
+            return predict
+
+        def probabilities(inputs: NDArray[np.float32]) -> Floats:
+            predicted = predict(inputs)
+            complete = np.zeros((len(inputs), n_components, most))
+            for component, values in enumerate(present):
+                complete[:, component, values] = predicted[:, component, : len(values)]
+            return complete
+
+        return probabilities
+
+    def mode(self, outputs: Floats) -> Array:
+        """
+        The most likely actions, the first among equals.
+
+        :param outputs: probabilities, ``(n, n_components, most values)``
+        :return: ``(n, *action_shape)``
+        """
+        return self._actions(outputs.argmax(2))
+
+    def draw(self, outputs: Floats, learned: Learned | None, temperature: Any, draws: Draws) -> Array:
+        """
+        Draw actions.
+
+        :param outputs: probabilities, ``(n, n_components, most values)``
+        :param learned: unused, the probabilities say it all
+        :param temperature: divides the logarithms of the smoothed probabilities, a number or ``(n, 1)``
+        :param draws: source of randomness
+        :return: ``(n, *action_shape)``
+        """
+        smoothed = (1 - self.smoothing) * outputs + self.smoothing * self.uniform
+        logits = np.log(np.maximum(smoothed, 1e-30)) + self._no_value
+        noise = draws.gumbel(size=logits.shape)
+        return self._actions((logits + np.reshape(temperature, (-1, 1, 1)) * noise).argmax(2))
+
+    def _actions(self, indices: Indices) -> Array:
+        return (indices + self.start).astype(self.dtype, copy=False).reshape(-1, *self.shape)
+
+    def metrics(self, outputs: Floats, learned: Learned, actions: Array) -> dict[str, float]:
+        """
+        How often the most likely action is the one that was taken.
+
+        :param outputs: probabilities, ``(n, n_components, most values)``
+        :param learned: what was learned
+        :param actions: ``(n, *action_shape)``
+        """
+        return {"accuracy": float((self.mode(outputs) == actions).mean())}
+
+
+class ContinuousHead:
+    """
+    Box actions, each component drawn from a normal distribution around what a regressor says. How wide it is was measured:
+    the deviation of the actions on episodes that the regressor has not seen.
+
+    :param space: the action space
+    """
+
+    def __init__(self, space: spaces.Box) -> None:
+        self.shape, self.dtype = space.shape, space.dtype
+        bounded = space.is_bounded()
+        self.center = (space.low.ravel() + space.high.ravel()) / 2 if bounded else np.zeros(int(np.prod(space.shape)))
+        self.spread = (space.high.ravel() - space.low.ravel()) / np.sqrt(12) if bounded else np.ones_like(self.center)
+
+    def fit(self, estimator: Any, examples: Examples) -> Learned:
+        """
+        Fit a regressor and measure the deviation from it.
+
+        :param estimator: is fitted in place
+        :param examples: what was done; some episodes of it held out
+        """
+        seen = examples.part(held_out=False)
+        actions = seen.actions.reshape(len(seen.actions), -1).astype(np.float64)
+        _fit(estimator, seen.inputs, actions, seen.weights)
+        unseen = examples.part(held_out=True) if examples.held_out.any() else seen
+        errors = unseen.actions.reshape(len(unseen.actions), -1) - make_predictor(estimator)(unseen.inputs)[:, :, 0]
+        return Learned(estimator, [], np.sqrt(np.average(errors**2, axis=0, weights=unseen.weights)))
+
+    def outputs(self, learned: Learned | None) -> Predictor:
+        """
+        A function from inputs ``(n, n_inputs)`` to the mean of each component, ``(n, n_components, 1)``.
+
+        :param learned: None for the middle of the space
+        """
+        if learned is None:
+            return lambda inputs: np.repeat(self.center[None, :, None], len(inputs), axis=0)
+        return make_predictor(learned.estimator)
+
+    def mode(self, outputs: Floats) -> Array:
+        """
+        The means.
+
+        :param outputs: ``(n, n_components, 1)``
+        :return: ``(n, *action_shape)``
+        """
+        return outputs.astype(self.dtype, copy=False).reshape(-1, *self.shape)
+
+    def draw(self, outputs: Floats, learned: Learned | None, temperature: Any, draws: Draws) -> Array:
+        """
+        Draw actions.
+
+        :param outputs: means, ``(n, n_components, 1)``
+        :param learned: with the deviation
+        :param temperature: factor on the deviation, a number or ``(n, 1)``
+        :param draws: source of randomness
+        :return: ``(n, *action_shape)``
+        """
+        deviation = self.spread if learned is None else learned.deviation
+        noise = draws.standard_normal(outputs.shape[:2])
+        return self.mode(outputs[:, :, 0] + np.reshape(temperature, (-1, 1)) * deviation * noise)
+
+    def metrics(self, outputs: Floats, learned: Learned, actions: Array) -> dict[str, float]:
+        """
+        How far the means are from the actions that were taken, and the deviation.
+
+        :param outputs: means, ``(n, n_components, 1)``
+        :param learned: with the deviation
+        :param actions: ``(n, *action_shape)``
+        """
+        error = np.abs(self.mode(outputs) - actions).mean()
+        return {"mean_abs_error": float(error), "deviation": float(learned.deviation.mean())}
+
+
+def _fit(estimator: Any, inputs: NDArray[np.float32], targets: Array, weights: NDArray[np.float64] | None) -> None:
+    """Estimators for a single component take a vector of targets."""
+    targets = targets[:, 0] if targets.shape[1] == 1 else targets
+    estimator.fit(inputs, targets, **({} if weights is None else {"sample_weight": weights}))

@@ -1,0 +1,201 @@
+"""The behavior function as a forest, or any other estimator with scikit-learn's interface."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.commands.command import Command
+from sb3_udrl.forest.estimators import make_estimator, prepare, takes_weights, threads
+from sb3_udrl.forest.examples import draw_examples, to_inputs
+from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
+from sb3_udrl.forest.saving import from_bytes, to_bytes
+from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport
+
+_N_LOOKED_AT = 1024  # examples behind the logged figures, at most
+
+
+class Progress(NamedTuple):
+    """
+    How far the data had come at a fit.
+
+    :param n_episodes: added to the buffer so far
+    :param n_transitions: added to the buffer so far
+    :param n_stored: transitions that it held
+    """
+
+    n_episodes: int
+    n_transitions: int
+    n_stored: int
+
+
+class ForestPolicy(BehaviorPolicy):
+    """
+    Behavior function that is fitted anew to the whole buffer now and then, as in arXiv 2411.11457, which took one transition
+    per episode.
+
+    :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these; the estimator reads it as one row
+        of numbers
+    :param action_space: Discrete, MultiDiscrete or MultiBinary, for classifiers; Box of any shape, for regressors
+    :param lr_schedule: unused
+    :param estimator: a dotted path, or an instance, of a classifier with ``predict_proba`` or of a regressor; by default extra
+        trees
+    :param estimator_kwargs: arguments of the class that the path names
+    :param refit_share: fit again when the buffer has seen so many new transitions, as a share of those that were fitted last
+    :param refit_episodes: fit again after so many new episodes instead
+    :param max_transitions: fit to so many transitions at most, drawn as the buffer's ``sampling`` says; no bound if None
+    :param smoothing: share of uniformly random actions in the probabilities of discrete ones, so that actions that the data
+        lack keep a place
+    :param standardize: standardize the inputs first, for estimators that go by distances
+    :param n_jobs: cores to fit on, -1 for all; acting takes one
+    :raises ValueError: if an argument is out of its range, or the estimator does not exist or lacks what is needed
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        estimator: Any = None,
+        estimator_kwargs: dict[str, Any] | None = None,
+        refit_share: float = 0.1,
+        refit_episodes: int | None = None,
+        max_transitions: int | None = None,
+        smoothing: float = 0.01,
+        standardize: bool = False,
+        n_jobs: int = 1,
+    ) -> None:
+        super().__init__(observation_space, action_space)
+        if not refit_share > 0:
+            raise ValueError(f"refit_share={refit_share}: must be positive")
+        for name, value in (("refit_episodes", refit_episodes), ("max_transitions", max_transitions)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1, or None")
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f"smoothing={smoothing}: must be between 0 and 1")
+        if n_jobs == 0 or n_jobs < -1:
+            raise ValueError(f"n_jobs={n_jobs}: must be at least 1, or -1 for all cores")
+        self.estimator, self.estimator_kwargs = estimator, estimator_kwargs
+        self.refit_share, self.refit_episodes, self.max_transitions = refit_share, refit_episodes, max_transitions
+        self.smoothing, self.standardize, self.n_jobs = smoothing, standardize, n_jobs
+        box = isinstance(action_space, spaces.Box)
+        self.head = ContinuousHead(action_space) if box else DiscreteHead(action_space, smoothing)  # type: ignore[arg-type]
+        self._template = make_estimator(*self._estimator_or_default(), classifies=not box)
+        self.learned: Learned | None = None
+        self._last_fit = Progress(0, 0, 0)
+        self._outputs = self.head.outputs(None)
+
+    def _estimator_or_default(self) -> tuple[Any, dict[str, Any] | None]:
+        if self.estimator is not None:
+            return self.estimator, self.estimator_kwargs
+        kind = "Classifier" if isinstance(self.head, DiscreteHead) else "Regressor"
+        return f"sklearn.ensemble.ExtraTrees{kind}", {"min_samples_leaf": 5, **(self.estimator_kwargs or {})}
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        names = (
+            "estimator",
+            "estimator_kwargs",
+            "refit_share",
+            "refit_episodes",
+            "max_transitions",
+            "smoothing",
+            "standardize",
+            "n_jobs",
+        )
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            **{name: getattr(self, name) for name in names},
+        }
+
+    # Learning
+
+    def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:
+        """
+        Fit a new estimator to the transitions of the buffer, if that has changed enough since the last time.
+
+        :param replay_buffer: episodes to learn from, at least one
+        :param options: ``validation_fraction``, to measure the deviation of continuous actions with, and ``env``
+        :raises ValueError: if the data hold a single action; what was learned before stays
+        """
+        now = Progress(replay_buffer.n_episodes_added, replay_buffer.n_transitions_added, replay_buffer.n_transitions)
+        if self.learned is not None and not self._is_due(now):
+            return FitReport(0, {})
+        n_components = int(np.prod(self.action_space.shape or ()))
+        seed = int(replay_buffer.rng.integers(2**31))
+        estimator = prepare(self._template, n_components, seed, self.n_jobs, self.standardize)
+        examples = draw_examples(
+            replay_buffer,
+            self.max_transitions,
+            options,
+            takes_weights=takes_weights(estimator),
+            holds_out=isinstance(self.head, ContinuousHead),
+        )
+        with threads(self.n_jobs):
+            learned = self.head.fit(estimator, examples)
+        self._take_over(learned, now)
+        few = slice(None, None, len(examples.inputs) // _N_LOOKED_AT + 1)
+        metrics = self.head.metrics(self._outputs(examples.inputs[few]), learned, examples.actions[few])
+        return FitReport(1, {**metrics, "n_examples": len(examples.inputs)})
+
+    def _is_due(self, now: Progress) -> bool:
+        last = self._last_fit if now.n_episodes >= self._last_fit.n_episodes else Progress(0, 0, self._last_fit.n_stored)
+        if self.refit_episodes is not None:
+            return now.n_episodes - last.n_episodes >= self.refit_episodes
+        return now.n_transitions - last.n_transitions >= self.refit_share * last.n_stored
+
+    def _take_over(self, learned: Learned | None, progress: Progress) -> None:
+        self._outputs, self.learned, self._last_fit = self.head.outputs(learned), learned, progress
+
+    # Saving: part of what PyTorch calls the state, in the zip with everything else
+
+    def get_extra_state(self) -> th.Tensor:
+        """What was learned, as bytes."""
+        content = b"" if self.learned is None else to_bytes(self.learned, self._last_fit)
+        return th.frombuffer(bytearray(content), dtype=th.uint8) if content else th.empty(0, dtype=th.uint8)
+
+    def set_extra_state(self, state: th.Tensor) -> None:
+        """
+        Take over what :meth:`get_extra_state` returned.
+
+        :param state: the bytes
+        """
+        if len(state) == 0:
+            self._take_over(None, Progress(0, 0, 0))
+        else:
+            learned, progress = from_bytes(state.cpu().numpy().tobytes())
+            self._take_over(learned, Progress(*progress))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_outputs": None}  # treelite's part is built anew
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._outputs = self.head.outputs(self.learned)
+
+    # Acting
+
+    def act(
+        self,
+        observation: PyTorchObs,
+        command: Command,
+        deterministic: bool = False,
+        temperature: th.Tensor | None = None,
+    ) -> NDArray[Any]:
+        outputs = self._outputs(to_inputs(observation, command))
+        if deterministic:
+            return self.head.mode(outputs)
+        return self.head.draw(outputs, self.learned, 1.0 if temperature is None else temperature.cpu().numpy(), TorchDraws())
+
+    def actor(self, rng: np.random.Generator) -> Actor:
+        def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
+            return self.head.draw(self._outputs(to_inputs(observations, command)), self.learned, temperature, rng)
+
+        return draw
