@@ -6,6 +6,7 @@ try:
 except ImportError as error:
     raise ImportError("forests need scikit-learn, treelite and skops: pip install sb3-udrl[forest]") from error
 
+from sb3_udrl.forest.export import to_onnx
 from sb3_udrl.forest.policy import ForestPolicy
 
-__all__ = ["ForestPolicy"]
+__all__ = ["ForestPolicy", "to_onnx"]

@@ -1,0 +1,64 @@
+"""A forest as an ONNX file, for programs without Python (extra ``onnx``)."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sb3_udrl.common.commanded_algorithm import written_at_once
+from sb3_udrl.forest.heads import DiscreteHead
+from sb3_udrl.forest.policy import ForestPolicy
+
+
+def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
+    """
+    Write what was learned to an ONNX file.
+
+    Its input ``X``, single precision, ``(n, n_inputs)``, is what :func:`~sb3_udrl.forest.examples.to_inputs` makes: the
+    observation as one row, then the desired return and the desired horizon, which is 0 for relative commands. For discrete
+    actions its outputs are ``action``, the most likely one, ``(n,)`` or ``(n, n_components)``, and ``probabilities`` of the
+    actions that the data held; for continuous ones it is ``variable``, the mean, ``(n, n_components)``.
+
+    :param policy: a fitted policy, ``model.policy``
+    :param path: file to write
+    :raises ImportError: if skl2onnx is missing
+    :raises ValueError: if nothing was learned yet, or skl2onnx does not know the estimator
+    """
+    try:
+        import skl2onnx
+    except ImportError as error:
+        raise ImportError("ONNX files need skl2onnx: pip install sb3-udrl[onnx]") from error
+    if policy.learned is None:
+        raise ValueError("this policy has learned nothing yet: train it first")
+    estimator = policy.learned.estimator
+    options = {"zipmap": False} if isinstance(policy.head, DiscreteHead) else None
+    inputs = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
+    try:
+        exported = skl2onnx.to_onnx(estimator, inputs, options=options)
+    except Exception as error:  # of many kinds
+        message = f"skl2onnx cannot export {type(estimator).__name__}: {str(error)[:200]}. Random forests and extra trees work"
+        raise ValueError(message) from error
+    if isinstance(policy.head, DiscreteHead):
+        _name_actions(exported, [v + s for v, s in zip(policy.learned.present, policy.head.start, strict=True)])
+    with written_at_once(path, ".onnx") as target:
+        pathlib.Path(target).write_bytes(exported.SerializeToString())
+
+
+def _name_actions(exported: Any, actions: list[NDArray[np.int64]]) -> None:
+    """Replace the output ``label``, places in the lists of actions that the data held, by ``action``."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    first = np.cumsum([0, *(len(values) for values in actions[:-1])])
+    graph = exported.graph
+    graph.initializer.append(numpy_helper.from_array(first.astype(np.int64), "first_places"))
+    graph.initializer.append(numpy_helper.from_array(np.concatenate(actions), "actions"))
+    graph.node.append(helper.make_node("Add", ["label", "first_places"], ["places"]))
+    graph.node.append(helper.make_node("Gather", ["actions", "places"], ["action"]))
+    shape = [None] if len(actions) == 1 else [None, len(actions)]
+    action = helper.make_tensor_value_info("action", TensorProto.INT64, shape)
+    others = [output for output in graph.output if output.name != "label"]
+    del graph.output[:]
+    graph.output.extend([action, *others])
