@@ -13,6 +13,7 @@ from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.policies import FitOptions
+from sb3_udrl.zoo import __main__ as zoo_main
 
 OPTIONS = FitOptions(1, 1, 0.0)
 FEW_TREES = {"estimator_kwargs": {"n_estimators": 10, "min_samples_leaf": 5}}
@@ -339,3 +340,15 @@ def test_other_policies_are_still_found_by_name():
     assert type(tiny_model(make_vec(Scripted)).policy).__name__ == "CommandPolicy"
     with pytest.raises(ValueError, match="Policy TreePolicy unknown"):
         UDRL("TreePolicy", make_vec(Scripted))
+
+
+def test_through_the_zoo(monkeypatch, tmp_path):
+    """Its arguments as the Zoo's command line and YAML files give them."""
+    monkeypatch.chdir(tmp_path)
+    policy_kwargs = "dict(estimator='sklearn.ensemble.ExtraTreesClassifier', estimator_kwargs=dict(n_estimators=3))"
+    settings = ["policy:'ForestPolicy'", f'policy_kwargs:"{policy_kwargs}"', "n_envs:2", "learning_starts:100"]
+    zoo = ["--algo", "udrl", "--env", "CartPole-v1", "-f", "logs"]
+    zoo_main.main(["train", *zoo, "-n", "400", "--eval-freq", "-1", "--device", "cpu", "-params", *settings])
+    zoo_main.main(["enjoy", *zoo, "-n", "20", "--no-render", "--device", "cpu"])
+    model = UDRL.load(tmp_path / "logs/udrl/CartPole-v1_1/CartPole-v1.zip", trusted=[])
+    assert isinstance(model.policy, ForestPolicy) and len(model.policy.learned.estimator.estimators_) == 3

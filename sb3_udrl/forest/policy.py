@@ -45,7 +45,7 @@ class ForestPolicy(BehaviorPolicy):
     :param action_space: Discrete, MultiDiscrete or MultiBinary, for classifiers; Box of any shape, for regressors
     :param lr_schedule: unused
     :param estimator: a dotted path, or an instance, of a classifier with ``predict_proba`` or of a regressor; by default extra
-        trees
+        trees that look at all inputs at each split
     :param estimator_kwargs: arguments of the class that the path names
     :param refit_share: fit again when the buffer has seen so many new transitions, as a share of those that were fitted last
     :param refit_episodes: fit again after so many new episodes instead
@@ -64,7 +64,7 @@ class ForestPolicy(BehaviorPolicy):
         lr_schedule: Schedule,
         estimator: Any = None,
         estimator_kwargs: dict[str, Any] | None = None,
-        refit_share: float = 0.1,
+        refit_share: float = 0.05,
         refit_episodes: int | None = None,
         max_transitions: int | None = None,
         smoothing: float = 0.01,
@@ -95,7 +95,9 @@ class ForestPolicy(BehaviorPolicy):
         if self.estimator is not None:
             return self.estimator, self.estimator_kwargs
         kind = "Classifier" if isinstance(self.head, DiscreteHead) else "Regressor"
-        return f"sklearn.ensemble.ExtraTrees{kind}", {"min_samples_leaf": 5, **(self.estimator_kwargs or {})}
+        # All inputs at each split: else most trees pass over the command, and drawn actions hardly obey it
+        defaults = {"min_samples_leaf": 20, "max_features": None}
+        return f"sklearn.ensemble.ExtraTrees{kind}", {**defaults, **(self.estimator_kwargs or {})}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         names = (
