@@ -13,7 +13,7 @@ from sb3_udrl.forest.examples import to_inputs
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-INPUTS = np.random.default_rng(0).uniform(-300, 300, (500, 1)).astype(np.float32)
+INPUTS = np.random.default_rng(0).uniform(-20, 420, (500, 1)).astype(np.float32)
 COMMAND = Command(np.random.default_rng(1).uniform(-3, 3, 500), np.full(500, 4.0))
 
 
@@ -50,7 +50,7 @@ def test_discrete_actions(tmp_path, kwargs):
     assert clear.mean() > 0.5
     decided = forest.act(INPUTS, COMMAND, deterministic=True)
     np.testing.assert_array_equal(outputs["action"][clear], decided[clear])
-    assert len(set(decided)) == 3
+    assert 1 < len(set(decided)) and set(decided) <= {-2, 0, 2}
 
 
 @pytest.mark.parametrize(
