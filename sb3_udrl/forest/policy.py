@@ -95,7 +95,7 @@ class ForestPolicy(BehaviorPolicy):
         if self.estimator is not None:
             return self.estimator, self.estimator_kwargs
         kind = "Classifier" if isinstance(self.head, DiscreteHead) else "Regressor"
-        # All inputs at each split: else most trees pass over the command, and drawn actions hardly obey it
+        # All inputs at each split: measured, drawn actions get more return so; perhaps else most splits pass over the command
         defaults = {"min_samples_leaf": 20, "max_features": None}
         return f"sklearn.ensemble.ExtraTrees{kind}", {**defaults, **(self.estimator_kwargs or {})}
 
