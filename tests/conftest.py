@@ -7,9 +7,18 @@ import pytest
 import torch as th
 from hypothesis import HealthCheck, settings
 
+from sb3_udrl.evaluation.tracking import set_tracked_env
+
 th.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def no_tracked_env():
+    """Scripts of the Zoo track the environment that they make for the rest of the thread: of this test, here."""
+    yield
+    set_tracked_env(None)
 
 
 @pytest.fixture(autouse=True)
