@@ -11,6 +11,13 @@ def test_returns_to_go_by_hand():
     np.testing.assert_array_equal(returns_to_go(np.array([1.0, -2.0, 5.0])), [4, 3, 5])
 
 
+def test_discounted_returns_to_go_by_hand():
+    rewards = np.array([1, 2, 4], dtype=np.float32)
+    np.testing.assert_array_equal(returns_to_go(rewards, gamma=0.5), [3, 4, 4])
+    np.testing.assert_array_equal(returns_to_go(rewards, gamma=0.0), [1, 2, 4])
+    np.testing.assert_array_equal(rewards, [1, 2, 4])  # not changed in place
+
+
 def test_first_step_command_is_full_return():
     """A prefix sum that wraps around at the first step would give 0 here, in every episode."""
     assert returns_to_go(np.array([3.0, 4.0]))[0] == 7

@@ -74,8 +74,7 @@ def test_several_environments_learn_the_same():
 
 @pytest.mark.parametrize("trailing_probability", [0.0, 0.75])
 def test_random_segment_ends_teach_obedience_too(trailing_probability):
-    kwargs = {"replay_buffer_kwargs": {"trailing_probability": trailing_probability}, "seed": 1}
-    model = probe_model(make_vec(TwoPaths), 3_000, **kwargs)
+    model = probe_model(make_vec(TwoPaths), 5_000, replay_buffer_kwargs={"trailing_probability": trailing_probability})
     achieved, _ = run_commands(model, make_vec(TwoPaths), [1, 5], [2, 6])
     np.testing.assert_array_equal(achieved, [1, 5])
 

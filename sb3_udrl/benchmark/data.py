@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ import yaml
 
 from sb3_udrl.benchmark.suite import Run, Suite, load_suite
 from sb3_udrl.benchmark.training import MODES
+from sb3_udrl.common.files import written_at_once
 
 Key = tuple[str, str, int]  # environment, name of algorithm, seed
 
@@ -62,7 +62,7 @@ class ResultFolder:
         """
         :param record: what :func:`~sb3_udrl.benchmark.training.execute` returned
         """
-        write_at_once(self.path / "runs" / f"{record['run']}.json", json.dumps(record).encode())
+        _write(self.path / "runs" / f"{record['run']}.json", json.dumps(record).encode())
 
     def collect(self, suite: Suite, runs: Mapping[Key, Run]) -> None:
         """
@@ -78,22 +78,14 @@ class ResultFolder:
         facts = (run_facts(suite.name, key, runs[key], record) for key, record in ended.items())
         lines = (json.dumps(fact) + "\n" for fact in facts)
         # No time stamps in the archives: the same results are the same bytes
-        write_at_once(self.path / f"{suite.name}.csv.gz", gzip.compress(episodes.encode(), mtime=0))
-        write_at_once(self.path / f"{suite.name}.runs.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
-        write_at_once(self.path / f"{suite.name}.yml", yaml.safe_dump(asdict(suite), sort_keys=False).encode())
+        _write(self.path / f"{suite.name}.csv.gz", gzip.compress(episodes.encode(), mtime=0))
+        _write(self.path / f"{suite.name}.runs.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
+        _write(self.path / f"{suite.name}.yml", yaml.safe_dump(asdict(suite), sort_keys=False).encode())
 
 
-def write_at_once(path: Path, content: bytes) -> None:
-    """
-    Write a file that appears only when it is complete.
-
-    :param path: the file
-    :param content: all of it
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+def _write(path: Path, content: bytes) -> None:
+    with written_at_once(path) as partial:
+        partial.write_bytes(content)
 
 
 def run_facts(suite: str, key: Key, run: Run, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -53,14 +54,18 @@ def _check_finite(observations: Array) -> None:
         raise ValueError(f"the observation of step {step} holds NaN or infinity: observations must be finite")
 
 
-def returns_to_go(rewards: NDArray[Any]) -> NDArray[np.float64]:
+def returns_to_go(rewards: NDArray[Any], gamma: float = 1.0) -> NDArray[np.float64]:
     """
-    Return from each step to the end of the episode, undiscounted: ``R_t = r_t + R_{t+1}``.
+    Return from each step to the end of the episode: ``R_t = r_t + gamma R_{t+1}``.
 
     :param rewards: raw rewards, ``(T,)``
+    :param gamma: discount factor
     :return: ``(T,)``; the first entry is the return of the whole episode
     """
-    return np.cumsum(rewards[::-1], dtype=np.float64)[::-1]
+    if gamma == 1:
+        return np.cumsum(rewards[::-1], dtype=np.float64)[::-1]
+    backwards = accumulate(rewards[::-1].tolist(), lambda following, reward: reward + gamma * following)  # floats are fastest
+    return np.fromiter(backwards, np.float64, len(rewards))[::-1]
 
 
 def steps_to_go(length: int) -> NDArray[np.int32]:

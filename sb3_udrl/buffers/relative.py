@@ -64,20 +64,6 @@ class Outcomes(NamedTuple):
         return np.where(np.abs(differences) > _RESOLUTION * magnitude, differences, 0.0)
 
 
-def discounted_returns_to_go(rewards: Array, gamma: float) -> Floats:
-    """
-    Discounted return from each step to the end of the episode: ``R_t = r_t + gamma R_{t+1}``.
-
-    :param rewards: raw rewards, ``(T,)``
-    :param gamma: discount factor
-    :return: ``(T,)``
-    """
-    returns = np.array(rewards, dtype=np.float64)
-    for step in range(len(returns) - 2, -1, -1):
-        returns[step] += gamma * returns[step + 1]
-    return returns
-
-
 def scores(differences: Floats) -> NDArray[np.float32]:
     """
     Mean difference to the neighbors, in standard deviations.

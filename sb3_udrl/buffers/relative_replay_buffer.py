@@ -9,8 +9,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import GrowableArray, map_observation
-from sb3_udrl.buffers.episodes import Episode
-from sb3_udrl.buffers.relative import Outcomes, discounted_returns_to_go, scores, situation_features
+from sb3_udrl.buffers.episodes import Episode, returns_to_go
+from sb3_udrl.buffers.relative import Outcomes, scores, situation_features
 from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 
@@ -64,14 +64,12 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     def reset(self) -> None:
         super().reset()
         self._discounted = GrowableArray((), np.float64)
-        self._open_ended = GrowableArray((), np.bool_)
         self._scores = GrowableArray((), np.float32)  # NaN until they are needed
-        self._row_arrays += [self._discounted, self._open_ended, self._scores]
+        self._row_arrays += [self._discounted, self._scores]
 
     def _append(self, episode: Episode, to_go: NDArray[np.float64]) -> None:
         super()._append(episode, to_go)
-        self._discounted.extend(discounted_returns_to_go(episode.rewards, self.gamma))
-        self._open_ended.extend(np.full(len(episode), episode.truncated))
+        self._discounted.extend(returns_to_go(episode.rewards, self.gamma))
         self._scores.extend(np.full(len(episode), np.nan))
 
     def _labels(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -92,7 +90,9 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         tree = cKDTree(features[: len(references)])
         n_neighbors = min(self.n_neighbors, len(references))
         _, neighbors = tree.query(features[len(references) :], k=range(1, n_neighbors + 1), eps=1.0)
-        outcomes = Outcomes(self._discounted.rows, self._steps_to_go.rows, self._open_ended.rows)
+        open_ended = np.zeros(len(self._rewards), dtype=np.bool_)
+        open_ended[stored] = np.repeat(self._truncated.rows, self.lengths)
+        outcomes = Outcomes(self._discounted.rows, self._steps_to_go.rows, open_ended)
         self._scores.rows[new] = scores(outcomes.differences(new, references[neighbors], self.gamma))
 
     def _stored_rows(self) -> NDArray[np.int64]:

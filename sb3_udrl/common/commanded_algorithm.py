@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import pathlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,32 +12,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from sb3_udrl.common.files import written_at_once
 from sb3_udrl.common.trust import check_settings, trusting
 from sb3_udrl.policies import BehaviorPolicy
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
-
-
-@contextmanager
-def written_at_once(path: str | pathlib.Path | io.BufferedIOBase, suffix: str) -> Iterator[Any]:
-    """
-    A target to write to that takes the place of ``path`` only when all has been written.
-
-    :param path: path, or an open file, which is passed through
-    :param suffix: appended to a path that has none
-    """
-    if not isinstance(path, str | pathlib.Path):
-        yield path
-        return
-    final = pathlib.Path(path)
-    final = final if final.suffix else final.with_suffix(suffix)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f"{final.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, final)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class CommandedAlgorithm(BaseAlgorithm):

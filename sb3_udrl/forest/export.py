@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_udrl.common.commanded_algorithm import written_at_once
+from sb3_udrl.common.files import written_at_once
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.forest.policy import ForestPolicy
 

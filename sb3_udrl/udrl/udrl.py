@@ -20,7 +20,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import BUFFERS_BY_COMMANDS, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandSampler, make_command_sampler
-from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm, written_at_once
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.common.files import written_at_once
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
