@@ -46,49 +46,102 @@ def run_suite(
     :param command: the command line, for the record
     :return: names of runs that failed or were killed, with the last line of their error
     """
-    names: dict[str, str] = {}  # several names may stand for one and the same run
-    for key, run in selected.items():
-        names.setdefault(run.run_id, " ".join(map(str, key)))
     everything = {**all_runs(suite, suite.seeds), **selected}
-    pending = {run.run_id: run for run in selected.values() if complete_record(folder, run) is None}
-    failures: Counter[str] = Counter()
-    errors: dict[str, str] = {}
-    collected = time.monotonic()
-    with (
-        BACKENDS[backend](n_jobs, address),
-        tqdm(total=len(names), initial=len(names) - len(pending), unit="run", smoothing=0, disable=None) as progress,
-    ):
+    with BACKENDS[backend](n_jobs, address), Journal(folder, selected, command) as journal:
+        collected = time.monotonic()
         try:
-            while pending:
-                n_ended = 0
-                try:
-                    for record in in_parallel(sorted(pending.values(), key=lambda run: -run.cost)):
-                        run_id, n_ended = record["run"], n_ended + 1
-                        folder.write({**record, "command": command, "attempt": failures[run_id] + 1})
-                        if record["error"] is None:
-                            del pending[run_id]
-                            errors.pop(run_id, None)
-                            progress.update()
-                            say(f"[{len(names) - len(pending)}/{len(names)}] {names[run_id]}: {summary(record)}")
-                        else:
-                            failures[run_id] += 1
-                            errors[run_id] = record["error"].strip().splitlines()[-1]
-                            say(f"{names[run_id]}: failed, {errors[run_id]}")
-                        if time.monotonic() - collected > SECONDS_BETWEEN_COLLECTIONS:
-                            folder.collect(suite, everything)
-                            collected = time.monotonic()
-                except WorkersLost as error:
-                    say(f"{error}; what had not ended starts again")
-                    if n_ended == 0:  # else the same again, until those that cannot be computed are among themselves
-                        failures.update(pending.keys())
-                        errors.update(dict.fromkeys(pending, str(error)))
-                        for run_id, run in pending.items():
-                            lost = {"run": run_id, **asdict(run), "status": "failed", "error": str(error), "evaluations": []}
-                            folder.write({**lost, "command": command, "attempt": failures[run_id]})
-                pending = {run_id: run for run_id, run in pending.items() if failures[run_id] < N_ATTEMPTS}
+            while journal.pending:
+                for _ in attempt_all(journal):
+                    if time.monotonic() - collected > SECONDS_BETWEEN_COLLECTIONS:
+                        folder.collect(suite, everything)
+                        collected = time.monotonic()
         finally:
             folder.collect(suite, everything)
-    return [f"{names[run_id]}: {error}" for run_id, error in errors.items()]
+    return [f"{journal.names[run_id]}: {error}" for run_id, error in journal.errors.items()]
+
+
+class Journal:
+    """
+    What has ended, what failed and what is still to be done; a progress bar shows it.
+
+    :param folder: where results are kept
+    :param selected: the runs to execute; those whose results are complete are done already
+    :param command: the command line, for the record
+    """
+
+    def __init__(self, folder: ResultFolder, selected: Mapping[Key, Run], command: str) -> None:
+        self.folder, self.command = folder, command
+        self.names: dict[str, str] = {}  # several names may stand for one and the same run
+        for key, run in selected.items():
+            self.names.setdefault(run.run_id, " ".join(map(str, key)))
+        self.pending = {run.run_id: run for run in selected.values() if complete_record(folder, run) is None}
+        self.failures: Counter[str] = Counter()
+        self.errors: dict[str, str] = {}
+        done = len(self.names) - len(self.pending)
+        self._progress = tqdm(total=len(self.names), initial=done, unit="run", smoothing=0, disable=None)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.close()
+
+    def ended(self, record: Mapping[str, Any]) -> None:
+        """
+        Note the end of a run.
+
+        :param record: what :func:`~sb3_udrl.benchmark.training.execute` returned
+        """
+        run_id = record["run"]
+        self.folder.write({**record, "command": self.command, "attempt": self.failures[run_id] + 1})
+        if record["error"] is None:
+            del self.pending[run_id]
+            self.errors.pop(run_id, None)
+            self._progress.update()
+            done = len(self.names) - len(self.pending)
+            say(f"[{done}/{len(self.names)}] {self.names[run_id]}: {summary(record)}")
+        else:
+            self._failed(run_id, record["error"].strip().splitlines()[-1])
+            say(f"{self.names[run_id]}: failed, {self.errors[run_id]}")
+
+    def none_ended(self, error: Exception) -> None:
+        """
+        Note that processes were killed before any run had ended, so each may be the reason.
+
+        :param error: what is known of it
+        """
+        for run_id, run in list(self.pending.items()):
+            lost = {"run": run_id, **asdict(run), "status": "failed", "error": str(error), "evaluations": []}
+            self.folder.write({**lost, "command": self.command, "attempt": self.failures[run_id] + 1})
+            self._failed(run_id, str(error))
+
+    def _failed(self, run_id: str, error: str) -> None:
+        self.failures[run_id] += 1
+        self.errors[run_id] = error
+
+    def give_up(self) -> None:
+        """Drop the runs that have been tried often enough."""
+        self.pending = {run_id: run for run_id, run in self.pending.items() if self.failures[run_id] < N_ATTEMPTS}
+
+
+def attempt_all(journal: Journal) -> Iterator[str]:
+    """
+    Execute all pending runs once; stops early if processes were killed.
+
+    :param journal: what is pending, and where to note what comes of it
+    :return: identifiers of runs, as they end
+    """
+    n_ended = 0
+    try:
+        for record in in_parallel(sorted(journal.pending.values(), key=lambda run: -run.cost)):
+            n_ended += 1
+            journal.ended(record)
+            yield record["run"]
+    except WorkersLost as error:
+        say(f"{error}; what had not ended starts again")
+        if n_ended == 0:  # else the same again, until those that cannot be computed are among themselves
+            journal.none_ended(error)
+    journal.give_up()
 
 
 def in_parallel(runs: list[Run]) -> Iterator[dict[str, Any]]:
