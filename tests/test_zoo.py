@@ -210,6 +210,7 @@ def test_values_of_a_known_trial(commands):
         "gamma": 0.98,
     }
     gamma = {"gamma": 0.98} if commands == "relative" else {}  # absolute labels know no discount
+    n_elites = {"n_elites": 20} if commands == "absolute" else {}  # relative commands know no elites
     trial = optuna.trial.FixedTrial(suggested)
     assert sample_udrl_params(trial, 0, 8, {}) == {
         "learning_rate": 1e-3,
@@ -222,7 +223,7 @@ def test_values_of_a_known_trial(commands):
         "temperature": 1.0,
         "commands": commands,
         "command_sampler": "joint",
-        "command_sampler_kwargs": {"n_elites": 20, "optimism": 2.0},
+        "command_sampler_kwargs": {**n_elites, "optimism": 2.0},
         "policy_kwargs": {"net_arch": [128, 128]},
     }
 

@@ -50,7 +50,7 @@ class JointCommands(CommandSampler):
     """
     One of the best episodes is drawn; its return and its length are asked for together, both raised along their trend.
 
-    :param n_elites: at most so many best episodes to draw from
+    :param n_elites: at most so many best episodes to draw from; relative commands have no elites
     :param elite_share: at most this share of the stored episodes, though five at least
     :param optimism: commands ask for up to this many standard deviations more
     :param verbose: verbosity level
@@ -66,6 +66,10 @@ class JointCommands(CommandSampler):
         if not optimism >= 0:
             raise ValueError(f"optimism={optimism}: must be at least 0")
         self.n_elites, self.elite_share, self.optimism = n_elites, elite_share, optimism
+        self._elites: Elites | None = None  # what commands go by until the next rollout starts
+
+    def _on_rollout_start(self) -> None:
+        self._elites = None
 
     def elites(self) -> Elites:
         """The best of the stored episodes; for relative commands, what is usual: zero, with a spread of one."""
@@ -100,7 +104,8 @@ class JointCommands(CommandSampler):
         return self.optimism / 2
 
     def sample(self, observations: Observation) -> Command:
-        n, elites = n_rows(observations), self.elites()
+        n, elites = n_rows(observations), self._elites or self.elites()
+        self._elites = elites
         drawn = self.rng.integers(len(elites.returns), size=n)
         return elites.raised(elites.returns[drawn], elites.lengths[drawn], self.draw_optimism(elites, n))
 
@@ -118,7 +123,7 @@ class AdaptiveCommands(JointCommands):
     and the return that was achieved after asking within each band decides, by Thompson sampling, which band the next
     episode is asked in. Commands are chosen by what came of commands; actions are learned by imitation alone.
 
-    :param n_elites: at most so many best episodes to draw from
+    :param n_elites: at most so many best episodes to draw from; relative commands have no elites
     :param elite_share: at most this share of the stored episodes, though five at least
     :param bands: edges of the bands, in standard deviations, ascending from 0
     :param verbose: verbosity level
@@ -136,6 +141,11 @@ class AdaptiveCommands(JointCommands):
             raise ValueError(f"bands={bands}: give at least two edges, ascending from 0")
         super().__init__(n_elites, elite_share, bands[-1], verbose)
         self.bands = np.asarray(bands, dtype=np.float64)
+        self._achieved: tuple[NDArray[np.float64], NDArray[np.float64], float] | None = None
+
+    def _on_rollout_start(self) -> None:
+        super()._on_rollout_start()
+        self._achieved = None
 
     def achieved(self, elites: Elites) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
         """
@@ -157,7 +167,8 @@ class AdaptiveCommands(JointCommands):
         return counts, means, float(np.sqrt(np.mean((achieved - means[band]) ** 2)))
 
     def draw_optimism(self, elites: Elites, n: int) -> NDArray[np.float64]:
-        counts, means, deviation = self.achieved(elites)
+        self._achieved = self._achieved or self.achieved(elites)
+        counts, means, deviation = self._achieved
         # an empty band counts as half an episode: uncertain enough to be tried
         draws = means + self.rng.standard_normal((n, len(means))) * deviation / np.sqrt(np.maximum(counts, 0.5))
         band = draws.argmax(1)

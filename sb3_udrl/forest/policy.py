@@ -38,7 +38,8 @@ class Progress(NamedTuple):
 class ForestPolicy(BehaviorPolicy):
     """
     Behavior function that is fitted anew to the whole buffer now and then, as in arXiv 2411.11457, which took one transition
-    per episode.
+    per episode. Of the arguments of ``UDRL``, ``learning_rate``, ``batch_size``, ``gradient_steps`` and ``patience`` belong to
+    networks and have no effect.
 
     :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these; the estimator reads it as one row
         of numbers

@@ -57,7 +57,7 @@ class UDRL(CommandedAlgorithm):
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
     :param commands: what is asked for: ``"absolute"``, a return within a horizon, or ``"relative"``, to do so much better
-        than usual from here, which learns faster
+        than usual from here, which often learns faster
     :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
         ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)``
         takes its place

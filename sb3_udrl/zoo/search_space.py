@@ -32,7 +32,6 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         "sampling_temperature": trial.suggest_float("sampling_temperature", 0.1, 3.0, log=True),
         "warm_up": trial.suggest_categorical("warm_up", ["uniform", "sticky", "network", "mixed"]),
         "temperature": trial.suggest_float("temperature", 0.5, 1.5),
-        "n_elites": trial.suggest_categorical("n_elites", [10, 20, 50, 100]),
         "optimism": trial.suggest_float("optimism", 0.3, 30.0, log=True),
         "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
         "net_depth": trial.suggest_int("net_depth", 1, 3),
@@ -40,6 +39,8 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
     }
     if suggested["commands"] == "relative":
         suggested["gamma"] = trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995])
+    else:
+        suggested["n_elites"] = trial.suggest_categorical("n_elites", [10, 20, 50, 100])
     if n_actions > 0:
         suggested["box_head"] = trial.suggest_categorical("box_head", ["gaussian", "squashed", "beta", "discretized"])
     hyperparams = convert_udrl_params(suggested)
@@ -67,7 +68,7 @@ def convert_udrl_params(sampled_params: Params) -> Params:
             name: params.pop(name) for name in ("sampling", "sampling_temperature", "gamma") if name in params
         },
         "command_sampler": "joint",
-        "command_sampler_kwargs": {name: params.pop(name) for name in ("n_elites", "optimism")},
+        "command_sampler_kwargs": {name: params.pop(name) for name in ("n_elites", "optimism") if name in params},
         "policy_kwargs": policy_kwargs,
         **params,
     }
