@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from sb3_udrl.buffers import returns_to_go
-from sb3_udrl.buffers.relative import Outcomes, scores, situation_features
+from sb3_udrl.buffers.relative import Outcomes, local_fit, scores, situation_features
 
 
 def outcomes(episodes, gamma):
@@ -89,7 +89,8 @@ def test_rounding_errors_are_no_differences(reward, gamma):
     rows = np.arange(len(same.returns))
     differences = same.differences(rows, rng.integers(len(rows), size=(len(rows), 10)), gamma)
     assert (differences == 0).all()
-    assert (scores(differences) == 0).all()
+    expected, deviations = local_fit(differences, rng.normal(size=(*differences.shape, 3)))
+    assert (scores(expected, deviations) == 0).all()
 
 
 def test_small_differences_between_large_returns_count():
@@ -97,37 +98,78 @@ def test_small_differences_between_large_returns_count():
     assert pair.differences(np.array([0]), np.array([[2]]), 1.0) == pytest.approx(1e-2)
 
 
+# Local fits
+
+
+def fit_at_zero(values, offsets):
+    expected, deviation = local_fit(np.array([values], dtype=float), np.array([offsets], dtype=float)[:, :, None])
+    return expected[0], deviation[0]
+
+
+def test_neighbors_on_both_sides_are_averaged():
+    """Their trend is 10 per unit, made a little flatter by the ridge: it adds 0.2 to a sum of squares of 2."""
+    expected, deviation = fit_at_zero([10, 30], [-1, 1])
+    assert expected == 20
+    np.testing.assert_allclose(deviation, 10 * 0.1 / 1.1)
+
+
+def test_a_trend_is_followed_to_where_no_neighbor_is():
+    """Neighbors at 1, 2 and 3 with values 10, 20 and 30: about zero here, where their mean is 20."""
+    expected, deviation = fit_at_zero([10, 20, 30], [1, 2, 3])
+    np.testing.assert_allclose(expected, 20 - 2 * 10 / 1.1)
+    np.testing.assert_allclose(deviation, np.sqrt(2 / 3) * 10 * 0.1 / 1.1)
+
+
+def test_neighbors_in_one_place_are_averaged():
+    expected, deviation = fit_at_zero([1, 2, 6], [0, 0, 0])
+    assert expected == 3 and deviation == pytest.approx(np.std([1, 2, 6]))
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1), st.floats(-10, 10), st.sampled_from([1, 3, 20]))
+def test_local_fit_knows_constants_and_linear_trends(seed, constant, n_features):
+    """Constants exactly; of a trend, no more is missed than the ridge takes away."""
+    rng = np.random.default_rng(seed)
+    offsets, slopes = rng.normal(size=(5, 64, n_features)), rng.normal(size=n_features)
+    expected, deviation = local_fit(np.full((5, 64), constant), offsets)
+    np.testing.assert_allclose(expected, constant, atol=1e-12)
+    np.testing.assert_allclose(deviation, 0, atol=1e-12)
+    expected, deviation = local_fit(constant + offsets @ slopes, offsets)
+    plain = (constant + offsets @ slopes).mean(1)
+    assert np.abs(expected - constant).max() <= 0.35 * np.abs(plain - constant).max() + 1e-12
+    assert (deviation <= (offsets @ slopes).std(1)).all()
+
+
 # Scores
 
 
 def test_scores_by_hand():
-    """Both rows have a deviation of one, to which a tenth of the mean deviation is added."""
-    np.testing.assert_allclose(scores(np.array([[0.0, 2.0], [1.0, 3.0]])), [1 / 1.1, 2 / 1.1], rtol=1e-6)
-    np.testing.assert_allclose(scores(np.array([[0.0, -2.0], [-1.0, 1.0]])), [-1 / 1.1, 0], atol=1e-6)
+    """A tenth of the mean deviation is added to each."""
+    np.testing.assert_allclose(scores(np.array([1.0, -2.0]), np.array([1.0, 3.0])), [1 / 1.2, -2 / 3.2], rtol=1e-6)
 
 
 def test_scores_are_clipped():
-    found = scores(np.array([[100.0, 102.0], [-102.0, -100.0], [0.0, 2.0]]))
+    found = scores(np.array([101.0, -101.0, 1.0]), np.ones(3))
     np.testing.assert_allclose(found, [3, -3, 1 / 1.1], rtol=1e-6)
     assert found.dtype == np.float32
 
 
 def test_better_than_all_the_same_neighbors():
     """Without any deviation the sign still counts."""
-    np.testing.assert_array_equal(scores(np.array([[1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]])), [3, -3, 0])
+    np.testing.assert_array_equal(scores(np.array([1.0, -1.0, 0.0]), np.zeros(3)), [3, -3, 0])
 
 
 def test_where_hardly_anything_varies_trifles_are_not_scaled_up():
-    found = scores(np.array([[-10.0, 10.0], [1e-3, 2e-3]]))
+    found = scores(np.array([0.0, 1.5e-3]), np.array([10.0, 5e-4]))
     assert found[0] == 0 and 0 < found[1] < 0.01
 
 
 @settings(max_examples=50)
-@given(st.lists(st.lists(st.floats(-100, 100), min_size=3, max_size=3), min_size=1, max_size=10), st.integers(-3, 6))
-def test_scores_do_not_depend_on_the_unit_of_rewards(differences, exponent):
-    differences = np.round(np.array(differences), 3)
-    found, scaled = scores(differences), scores(differences * 10.0**exponent)
-    assert (np.abs(found) <= 3).all() and (found * differences.mean(1) >= 0).all()
+@given(st.lists(st.tuples(st.floats(-100, 100), st.floats(0, 100)), min_size=1, max_size=10), st.integers(-3, 6))
+def test_scores_do_not_depend_on_the_unit_of_rewards(pairs, exponent):
+    differences, deviations = np.round(np.array(pairs), 3).T
+    found, scaled = scores(differences, deviations), scores(differences * 10.0**exponent, deviations * 10.0**exponent)
+    assert (np.abs(found) <= 3).all() and (found * differences >= 0).all()
     np.testing.assert_allclose(scaled, found, atol=2e-3)  # the floor of deviations is absolute
 
 

@@ -63,14 +63,25 @@ def test_a_time_limit_counts_neither_way(truncated):
     assert (short == 0).all() if truncated else (short < 0).all()
 
 
-def test_labels_stay_as_they_were_made():
-    buffer = relative_buffer(n_neighbors=5)
+def grown(relabel_share):
+    """Labels of ten episodes that pay 0 to 9, before and after ten came that pay 1000 to 1900 among them."""
+    buffer = relative_buffer(n_neighbors=40, relabel_share=relabel_share)
     for i in range(10):
         buffer.add(episode([i, 0], first=10 * i))
     before = labels(buffer)
     for i in range(10, 20):
-        buffer.add(episode([100 * i, 0], first=10 * i))
-    after = labels(buffer)
+        buffer.add(episode([100 * i, 0], first=10 * (i - 10) + 5))
+    return before, labels(buffer)
+
+
+def test_labels_follow_what_is_usual_now():
+    before, after = grown(relabel_share=0.5)
+    best_at_first = 90.0
+    assert before[best_at_first] > 0 > after[best_at_first]
+
+
+def test_labels_stay_as_they_were_made_until_enough_is_new():
+    before, after = grown(relabel_share=0.51)
     assert len(after) == 40 and before.items() <= after.items()
 
 
@@ -78,7 +89,7 @@ def test_labels_stay_as_they_were_made():
 def test_labels_survive_what_is_forgotten(retention):
     """Rows move when others are reclaimed; labels, returns and time limits move with them."""
     rng = np.random.default_rng(0)
-    buffer = relative_buffer(60, retention=retention, n_neighbors=4, n_references=20)
+    buffer = relative_buffer(60, retention=retention, n_neighbors=4, n_references=20, relabel_share=np.inf)
     known = {}
     for i in range(200):
         length = int(rng.integers(1, 12))

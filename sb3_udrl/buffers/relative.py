@@ -17,6 +17,7 @@ Features = NDArray[np.float32]
 _UNLIMITED = np.int64(2**62)  # more steps than any episode has
 _MAX_FEATURES = 16  # search trees lose their speed in more dimensions
 _MAX_SCORE = 3.0  # in standard deviations: a single accident would outweigh everything else
+_RIDGE = 0.1  # of the variance among the neighbors
 _MIN_DEVIATION = 0.1  # of the average: where next to nothing varies, trifles would be scaled up
 _RESOLUTION = 1e-12  # of the returns: what differs by less, differs by rounding errors
 _BLOCK = 1024  # images converted at a time
@@ -64,16 +65,37 @@ class Outcomes(NamedTuple):
         return np.where(np.abs(differences) > _RESOLUTION * magnitude, differences, 0.0)
 
 
-def scores(differences: Floats) -> NDArray[np.float32]:
+def local_fit(values: Floats, offsets: Floats) -> tuple[Floats, Floats]:
     """
-    Mean difference to the neighbors, in standard deviations.
+    What to expect right here, by what was found around: a linear fit to the neighbors, with a ridge on its slopes.
 
-    :param differences: to each neighbor, ``(n, k)``
-    :return: ``(n,)``, clipped to three standard deviations
+    A plain mean would be off where the neighbors lie to one side, or differ along a trend.
+
+    :param values: found at each neighbor, ``(n, k)``
+    :param offsets: from here to each neighbor, ``(n, k, n_features)``
+    :return: value here, and standard deviation of the neighbors from the fit, both ``(n,)``
     """
-    deviations = differences.std(1)
+    center, mean = offsets.mean(1), values.mean(1)
+    offsets, values = offsets - center[:, None], values - mean[:, None]
+    moments = offsets.transpose(0, 2, 1) @ offsets
+    n_features = moments.shape[1]
+    ridge = _RIDGE * np.trace(moments, axis1=1, axis2=2) / n_features + 1e-9
+    moments[:, np.arange(n_features), np.arange(n_features)] += ridge[:, None]
+    slopes = np.linalg.solve(moments, offsets.transpose(0, 2, 1) @ values[:, :, None])
+    residuals = values - (offsets @ slopes)[:, :, 0]
+    return mean - (center * slopes[:, :, 0]).sum(1), residuals.std(1)
+
+
+def scores(differences: Floats, deviations: Floats) -> NDArray[np.float32]:
+    """
+    Differences in standard deviations.
+
+    :param differences: from what is usual, ``(n,)``
+    :param deviations: of what is usual, ``(n,)``
+    :return: ``(n,)``, clipped
+    """
     smallest = _MIN_DEVIATION * deviations.mean() + 1e-8
-    return np.clip(differences.mean(1) / (deviations + smallest), -_MAX_SCORE, _MAX_SCORE).astype(np.float32)
+    return np.clip(differences / (deviations + smallest), -_MAX_SCORE, _MAX_SCORE).astype(np.float32)
 
 
 def situation_features(observations: Observation, space: spaces.Space[Any]) -> Features:
