@@ -1,0 +1,145 @@
+"""Any behavior function as one small decision tree, by imitation with dataset aggregation (VIPER, arXiv 1805.08328)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_udrl.evaluation.evaluate import evaluate_policy
+from sb3_udrl.explain.decisions import action_outputs, decide, discrete_head, policy_of
+from sb3_udrl.explain.situations import Situations, play
+from sb3_udrl.forest import ForestPolicy
+from sb3_udrl.forest.examples import Examples, to_inputs
+from sb3_udrl.forest.policy import Progress
+from sb3_udrl.policies import BehaviorPolicy
+
+if TYPE_CHECKING:
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+
+_SMALLEST = 1e-6  # probabilities below have one logarithm: trees are certain of what they are not
+
+
+class Distillation(NamedTuple):
+    """
+    A tree, and how it compares with its teacher.
+
+    :param policy: the tree as a policy with ``predict``; it takes the commands of the teacher
+    :param returns: greedy returns of the tree, on episodes that had no part in its choice, ``(n_eval_episodes,)``
+    :param teacher_returns: greedy returns of the teacher, ``(n_eval_episodes,)``
+    :param random_returns: returns of uniformly random actions, ``(n_eval_episodes,)``
+    :param round_returns: mean return of the tree of each round, by which one was chosen, ``(n_rounds,)``
+    :param n_examples: situations that the teacher was asked about
+    """
+
+    policy: ForestPolicy
+    returns: NDArray[np.float64]
+    teacher_returns: NDArray[np.float64]
+    random_returns: NDArray[np.float64]
+    round_returns: NDArray[np.float64]
+    n_examples: int
+
+    @property
+    def kept(self) -> float:
+        """Share of the teacher's mean return that the tree keeps, a random policy's counted as zero."""
+        zero = self.random_returns.mean()
+        return float((self.returns.mean() - zero) / (self.teacher_returns.mean() - zero))
+
+
+def distill(
+    model: CommandedAlgorithm | BehaviorPolicy,
+    env: VecEnv,
+    max_leaf_nodes: int = 64,
+    n_rounds: int = 20,
+    n_episodes: int = 16,
+    n_eval_episodes: int = 100,
+    command: tuple[ArrayLike, ArrayLike] | None = None,
+    weighted: bool = True,
+    seed: int = 0,
+) -> Distillation:
+    """
+    Imitate a behavior function by one decision tree.
+
+    In each round, the tree of the round before plays (in the first one, the teacher does), the teacher says what it would have
+    done, and a new tree is fitted to all situations so far. The tree whose episodes returned most is kept.
+
+    Differs from the paper: situations are weighted instead of drawn by their weights. There, the weight is what the worst
+    action costs by the Q-function. Behavior functions have none; here it is the distance between the log-probabilities of
+    most and least likely action, which is the same for policies of maximum entropy. Continuous actions all weigh the same.
+
+    :param model: the teacher, a model or its policy
+    :param env: the environment
+    :param max_leaf_nodes: size of the tree
+    :param n_rounds: number of trees
+    :param n_episodes: episodes per round
+    :param n_eval_episodes: episodes at the end, of the tree, of the teacher and of random actions each
+    :param command: desired return and horizon, numbers or one per environment; by default the teacher's own
+    :param weighted: whether to weight situations
+    :param seed: of the environment and the trees
+    :raises ValueError: if an argument is out of its range, or the teacher always takes the same action
+    """
+    for name, value, least in (("max_leaf_nodes", max_leaf_nodes, 2), ("n_rounds", n_rounds, 1)):
+        if value < least:
+            raise ValueError(f"{name}={value}: must be at least {least}")
+    teacher = policy_of(model)
+    env.seed(seed)
+    situations = play(teacher, env, n_episodes, command=command)
+    lessons: list[Examples] = []
+    trees: list[ForestPolicy] = []
+    round_returns = np.empty(n_rounds)
+    for number in range(n_rounds):
+        lessons.append(_lesson(teacher, situations, weighted))
+        trees.append(_fit_tree(teacher, lessons, max_leaf_nodes, seed))
+        situations = play(trees[-1], env, n_episodes, command=command)
+        round_returns[number] = situations.returns.mean()
+    best = trees[int(round_returns.argmax())]
+    of_tree, of_teacher, of_random = (
+        _returns(player, env, n_eval_episodes, command) for player in (best, teacher, _Random(env, seed))
+    )
+    n_examples = sum(len(lesson.inputs) for lesson in lessons)
+    return Distillation(best, of_tree, of_teacher, of_random, round_returns, n_examples)
+
+
+def _lesson(teacher: BehaviorPolicy, situations: Situations, weighted: bool) -> Examples:
+    """What the teacher would have done, and how much it matters."""
+    observations, command = situations.observations, situations.command
+    n = len(situations.steps)
+    weights = np.ones(n)
+    if weighted and not isinstance(teacher.action_space, spaces.Box):
+        exists = discrete_head(teacher).uniform > 0
+        logs = np.log(np.maximum(action_outputs(teacher, observations, command), _SMALLEST))
+        gaps = np.where(exists, logs, -np.inf).max(2) - np.where(exists, logs, np.inf).min(2)  # (n, n_components)
+        weights = gaps.sum(1)
+    actions = decide(teacher, observations, command)
+    return Examples(to_inputs(observations, command), actions, weights, np.zeros(n, dtype=bool))
+
+
+def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: int, seed: int) -> ForestPolicy:
+    kind = DecisionTreeRegressor if isinstance(teacher.action_space, spaces.Box) else DecisionTreeClassifier
+    tree = kind(max_leaf_nodes=max_leaf_nodes, random_state=seed)
+    policy = ForestPolicy(teacher.observation_space, teacher.action_space, lambda _: 0.0, estimator=tree)
+    examples = Examples(*(np.concatenate(parts) for parts in zip(*lessons, strict=True)))
+    policy._take_over(policy.head.fit(clone(tree), examples), Progress(0, 0, len(examples.inputs)))
+    policy.eval_command = teacher.eval_command.clone().cpu()
+    return policy
+
+
+class _Random:
+    """Uniformly random actions, with the ``predict`` of a policy."""
+
+    def __init__(self, env: VecEnv, seed: int) -> None:
+        self.env = env
+        env.action_space.seed(seed)
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[NDArray[Any], None]:
+        return np.stack([self.env.action_space.sample() for _ in range(self.env.num_envs)]), None
+
+
+def _returns(player: Any, env: VecEnv, n_episodes: int, command: Any) -> NDArray[np.float64]:
+    returns, _ = evaluate_policy(player, env, n_episodes, return_episode_rewards=True, warn=False, command=command)
+    return np.asarray(returns, dtype=np.float64)
