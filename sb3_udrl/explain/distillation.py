@@ -16,12 +16,15 @@ from sb3_udrl.explain.decisions import action_outputs, decide, discrete_head, po
 from sb3_udrl.explain.situations import Situations, play
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import Examples, to_inputs
+from sb3_udrl.forest.heads import DiscreteHead, Learned
 from sb3_udrl.forest.policy import Progress
 from sb3_udrl.policies import BehaviorPolicy
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
+_N_FINALISTS = 5  # the best return of few episodes is mostly luck
+_FINAL_SHARE = 4  # times as many episodes decide among them
 _SMALLEST = 1e-6  # probabilities below have one logarithm: trees are certain of what they are not
 
 
@@ -33,7 +36,7 @@ class Distillation(NamedTuple):
     :param returns: greedy returns of the tree, on episodes that had no part in its choice, ``(n_eval_episodes,)``
     :param teacher_returns: greedy returns of the teacher, ``(n_eval_episodes,)``
     :param random_returns: returns of uniformly random actions, ``(n_eval_episodes,)``
-    :param round_returns: mean return of the tree of each round, by which one was chosen, ``(n_rounds,)``
+    :param round_returns: mean return of the tree of each round, ``(n_rounds,)``
     :param n_examples: situations that the teacher was asked about
     """
 
@@ -66,7 +69,8 @@ def distill(
     Imitate a behavior function by one decision tree.
 
     In each round, the tree of the round before plays (in the first one, the teacher does), the teacher says what it would have
-    done, and a new tree is fitted to all situations so far. The tree whose episodes returned most is kept.
+    done, and a new tree is fitted to all situations so far. The five trees whose episodes returned most then play four times
+    as many, and the best one is kept.
 
     Differs from the paper: situations are weighted instead of drawn by their weights. There, the weight is what the worst
     action costs by the Q-function. Behavior functions have none; here it is the distance between the log-probabilities of
@@ -81,7 +85,7 @@ def distill(
     :param command: desired return and horizon, numbers or one per environment; by default the teacher's own
     :param weighted: whether to weight situations
     :param seed: of the environment and the trees
-    :raises ValueError: if an argument is out of its range, or the teacher always takes the same action
+    :raises ValueError: if an argument is out of its range
     """
     for name, value, least in (("max_leaf_nodes", max_leaf_nodes, 2), ("n_rounds", n_rounds, 1)):
         if value < least:
@@ -97,7 +101,8 @@ def distill(
         trees.append(_fit_tree(teacher, lessons, max_leaf_nodes, seed))
         situations = play(trees[-1], env, n_episodes, command=command)
         round_returns[number] = situations.returns.mean()
-    best = trees[int(round_returns.argmax())]
+    finalists = [trees[i] for i in np.argsort(-round_returns, kind="stable")[:_N_FINALISTS]]
+    best = max(finalists, key=lambda tree: play(tree, env, _FINAL_SHARE * n_episodes, command=command).returns.mean())
     of_tree, of_teacher, of_random = (
         _returns(player, env, n_eval_episodes, command) for player in (best, teacher, _Random(env, seed))
     )
@@ -121,10 +126,18 @@ def _lesson(teacher: BehaviorPolicy, situations: Situations, weighted: bool) -> 
 
 def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: int, seed: int) -> ForestPolicy:
     kind = DecisionTreeRegressor if isinstance(teacher.action_space, spaces.Box) else DecisionTreeClassifier
-    tree = kind(max_leaf_nodes=max_leaf_nodes, random_state=seed)
-    policy = ForestPolicy(teacher.observation_space, teacher.action_space, lambda _: 0.0, estimator=tree)
+    template = kind(max_leaf_nodes=max_leaf_nodes, random_state=seed)
+    policy = ForestPolicy(teacher.observation_space, teacher.action_space, lambda _: 0.0, estimator=template)
     examples = Examples(*(np.concatenate(parts) for parts in zip(*lessons, strict=True)))
-    policy._take_over(policy.head.fit(clone(tree), examples), Progress(0, 0, len(examples.inputs)))
+    if isinstance(policy.head, DiscreteHead):  # unlike training, teachers may do the same everywhere
+        indices = policy.head.to_indices(examples.actions)
+        present = [np.unique(column) for column in indices.T]
+        classes = np.stack([np.searchsorted(*pair) for pair in zip(present, indices.T, strict=True)], axis=1)
+        tree = clone(template).fit(examples.inputs, classes, examples.weights)
+        learned = Learned(tree, present, np.zeros(0))
+    else:
+        learned = policy.head.fit(clone(template), examples)
+    policy._take_over(learned, Progress(0, 0, len(examples.inputs)))
     policy.eval_command = teacher.eval_command.clone().cpu()
     return policy
 

@@ -58,7 +58,7 @@ class Report:
             self._contributions(situations)
         self._importance()
         self._command_grid(situations)
-        if explainable(self.model):
+        if explainable(self.model) and not getattr(self.model.policy, "standardize", False):
             self._tree("The first tree", self.model, "tree")
         if distills:
             self._distillation(max_leaf_nodes, seed)
