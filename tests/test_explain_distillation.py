@@ -26,7 +26,7 @@ def test_a_network_on_a_probe_environment():
     found = distill(model, env, max_leaf_nodes=2, n_rounds=2, n_episodes=20, n_eval_episodes=50)
     assert found.teacher_returns.mean() == 1 and found.returns.mean() == 1
     assert 0.2 < found.random_returns.mean() < 0.8 and found.kept == 1
-    assert found.n_examples == 40 and found.round_returns.tolist() == [1, 1]
+    assert found.n_situations == 40 and found.round_returns.tolist() == [1, 1]
     assert rules(found.policy, ["arm", "r", "h"]) == "arm <= 0: action 0\narm >  0: action 1\n"
     # It acts like any policy
     assert evaluate_policy(found.policy, env, 20)[0] == 1
@@ -71,7 +71,7 @@ def test_situations_of_the_tree_are_asked_about():
         return (observation[:, 0] % 4 == 3).long().numpy()  # now and then one goes on, so that there are two actions
 
     found = distill(Rule(rule, spaces.Discrete(2), Scripted.observation_space), env, max_leaf_nodes=2, **FEW)
-    assert found.n_examples >= 2 * FEW["n_episodes"]
+    assert found.n_situations >= 2 * FEW["n_episodes"]
     assert max(batch[:, 1].max() for batch in asked) >= 1
 
 

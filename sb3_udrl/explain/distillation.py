@@ -37,7 +37,7 @@ class Distillation(NamedTuple):
     :param teacher_returns: greedy returns of the teacher, ``(n_eval_episodes,)``
     :param random_returns: returns of uniformly random actions, ``(n_eval_episodes,)``
     :param round_returns: mean return of the tree of each round, ``(n_rounds,)``
-    :param n_examples: situations that the teacher was asked about
+    :param n_situations: situations that the teacher was asked about
     """
 
     policy: ForestPolicy
@@ -45,7 +45,7 @@ class Distillation(NamedTuple):
     teacher_returns: NDArray[np.float64]
     random_returns: NDArray[np.float64]
     round_returns: NDArray[np.float64]
-    n_examples: int
+    n_situations: int
 
     @property
     def kept(self) -> float:
@@ -62,7 +62,6 @@ def distill(
     n_episodes: int = 16,
     n_eval_episodes: int = 100,
     command: tuple[ArrayLike, ArrayLike] | None = None,
-    weighted: bool = True,
     seed: int = 0,
 ) -> Distillation:
     """
@@ -72,9 +71,10 @@ def distill(
     done, and a new tree is fitted to all situations so far. The five trees whose episodes returned most then play four times
     as many, and the best one is kept.
 
-    Differs from the paper: situations are weighted instead of drawn by their weights. There, the weight is what the worst
-    action costs by the Q-function. Behavior functions have none; here it is the distance between the log-probabilities of
-    most and least likely action, which is the same for policies of maximum entropy. Continuous actions all weigh the same.
+    Differs from the paper in three ways. Situations are weighted instead of drawn by their weights. The weight there is what
+    the worst action costs by the Q-function; behavior functions have none, so here it is the distance between the
+    log-probabilities of most and least likely action, as for policies of maximum entropy. And Discrete actions are taught with
+    their probabilities, not only the most likely one. Continuous actions all weigh the same.
 
     :param model: the teacher, a model or its policy
     :param env: the environment
@@ -83,7 +83,6 @@ def distill(
     :param n_episodes: episodes per round
     :param n_eval_episodes: episodes at the end, of the tree, of the teacher and of random actions each
     :param command: desired return and horizon, numbers or one per environment; by default the teacher's own
-    :param weighted: whether to weight situations
     :param seed: of the environment and the trees
     :raises ValueError: if an argument is out of its range
     """
@@ -95,9 +94,10 @@ def distill(
     situations = play(teacher, env, n_episodes, command=command)
     lessons: list[Examples] = []
     trees: list[ForestPolicy] = []
-    round_returns = np.empty(n_rounds)
+    round_returns, n_situations = np.empty(n_rounds), 0
     for number in range(n_rounds):
-        lessons.append(_lesson(teacher, situations, weighted))
+        n_situations += len(situations.steps)
+        lessons.append(_lesson(teacher, situations))
         trees.append(_fit_tree(teacher, lessons, max_leaf_nodes, seed))
         situations = play(trees[-1], env, n_episodes, command=command)
         round_returns[number] = situations.returns.mean()
@@ -106,22 +106,25 @@ def distill(
     of_tree, of_teacher, of_random = (
         _returns(player, env, n_eval_episodes, command) for player in (best, teacher, _Random(env, seed))
     )
-    n_examples = sum(len(lesson.inputs) for lesson in lessons)
-    return Distillation(best, of_tree, of_teacher, of_random, round_returns, n_examples)
+    return Distillation(best, of_tree, of_teacher, of_random, round_returns, n_situations)
 
 
-def _lesson(teacher: BehaviorPolicy, situations: Situations, weighted: bool) -> Examples:
+def _lesson(teacher: BehaviorPolicy, situations: Situations) -> Examples:
     """What the teacher would have done, and how much it matters."""
     observations, command = situations.observations, situations.command
-    n = len(situations.steps)
-    weights = np.ones(n)
-    if weighted and not isinstance(teacher.action_space, spaces.Box):
-        exists = discrete_head(teacher).uniform > 0
-        logs = np.log(np.maximum(action_outputs(teacher, observations, command), _SMALLEST))
-        gaps = np.where(exists, logs, -np.inf).max(2) - np.where(exists, logs, np.inf).min(2)  # (n, n_components)
-        weights = gaps.sum(1)
-    actions = decide(teacher, observations, command)
-    return Examples(to_inputs(observations, command), actions, weights, np.zeros(n, dtype=bool))
+    inputs = to_inputs(observations, command)
+    actions, weights = decide(teacher, observations, command), np.ones(len(inputs))
+    if not isinstance(teacher.action_space, spaces.Box):
+        head, probabilities = discrete_head(teacher), action_outputs(teacher, observations, command)
+        logs = np.log(np.maximum(probabilities, _SMALLEST))
+        spread = np.where(head.uniform > 0, logs, -np.inf).max(2) - np.where(head.uniform > 0, logs, np.inf).min(2)
+        weights = spread.sum(1) + _SMALLEST  # (n,)
+        if len(head.n_values) == 1:  # all actions, each with its probability: of two that are equally good, either is right
+            n, n_values = probabilities.shape[0], probabilities.shape[2]
+            inputs, actions = np.repeat(inputs, n_values, axis=0), np.tile(np.arange(n_values) + head.start, n)
+            weights = (weights[:, None] * probabilities[:, 0]).ravel()
+            inputs, actions, weights = inputs[weights > 0], actions[weights > 0], weights[weights > 0]
+    return Examples(inputs, actions, weights, np.zeros(len(inputs), dtype=bool))
 
 
 def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: int, seed: int) -> ForestPolicy:

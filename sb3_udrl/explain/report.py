@@ -137,7 +137,7 @@ class Report:
         rows = [("policy", found.teacher_returns), ("tree", found.returns), ("random actions", found.random_returns)]
         lines = [f"| {who} | {returns.mean():.1f} +- {returns.std():.1f} |" for who, returns in rows]
         self.text.append(
-            f"{tree_of(found.policy).get_n_leaves()} leaves, fitted to {found.n_examples} situations that the policy was "
+            f"{tree_of(found.policy).get_n_leaves()} leaves, fitted to {found.n_situations} situations that the policy was "
             f"asked about. It keeps {found.kept:.0%} of the policy's return, that of random actions counted as zero. Greedy "
             f"returns of {len(found.returns)} episodes each:"
         )
