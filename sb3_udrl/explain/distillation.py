@@ -58,7 +58,7 @@ def distill(
     model: CommandedAlgorithm | BehaviorPolicy,
     env: VecEnv,
     max_leaf_nodes: int = 64,
-    n_rounds: int = 20,
+    n_rounds: int = 40,
     n_episodes: int = 16,
     n_eval_episodes: int = 100,
     command: tuple[ArrayLike, ArrayLike] | None = None,

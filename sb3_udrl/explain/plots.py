@@ -112,7 +112,8 @@ def plot_tree(
     title: str = "",
 ) -> None:
     """
-    The first levels of one tree.
+    The first levels of one tree: in each node the share of the examples, and the shares of the actions among them or the mean
+    action.
 
     :param model: as in ``rules``
     :param path: picture to write; its suffix decides the format
@@ -140,6 +141,7 @@ def plot_tree(
         feature_names=checked_input_names(policy_of(model), names),
         class_names=class_names(model),
         label="none",
+        proportion=True,
         impurity=False,
         filled=True,
         rounded=True,
