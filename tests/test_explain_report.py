@@ -96,6 +96,13 @@ def test_wrong_input(tmp_path, capsys, model, env, message):
     assert not (tmp_path / "explanation").exists()
 
 
+@pytest.mark.parametrize(("option", "least"), [("--episodes", 1), ("--max-leaf-nodes", 2)])
+def test_numbers_out_of_range(capsys, option, least):
+    with pytest.raises(SystemExit):
+        __main__.main(["model.zip", "--env", "CartPole-v1", option, str(least - 1)])
+    assert f"{option} {least - 1}: must be at least {least}" in capsys.readouterr().err
+
+
 def test_as_a_command():
     command = [sys.executable, "-m", "sb3_udrl.explain", "--help"]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)

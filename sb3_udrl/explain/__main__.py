@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--max-leaf-nodes", type=int, default=64, help="size of that tree (default: %(default)s)")
     args = parser.parse_args(arguments)
+    for option, value, least in (("--episodes", args.episodes, 1), ("--max-leaf-nodes", args.max_leaf_nodes, 2)):
+        if value < least:
+            parser.error(f"{option} {value}: must be at least {least}")
     try:
         env = make_vec_env(args.env, n_envs=8, seed=args.seed, env_kwargs={"render_mode": None})
     except gym.error.Error as error:
