@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from sb3_udrl.evaluation.following import CommandFollowing
 
 
-def _new_axes(title: str, x_label: str, y_label: str) -> Any:
+def new_axes(title: str, x_label: str, y_label: str) -> Any:
+    """
+    An empty picture.
+
+    :param title: title of the picture
+    :param x_label: what the horizontal axis shows
+    :param y_label: what the vertical axis shows
+    :raises ImportError: if matplotlib is missing
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -33,7 +41,7 @@ def plot_command_following(following: CommandFollowing, path: str | Path, title:
     :param title: title of the picture
     :raises ImportError: if matplotlib is missing
     """
-    axes = _new_axes(title, "desired return", "achieved return")
+    axes = new_axes(title, "desired return", "achieved return")
     desired = following.desired_return
     order = np.argsort(desired)
     limits = [desired.min(), desired.max()]
@@ -58,7 +66,7 @@ def plot_relative_commands(
     :param title: title of the picture
     :raises ImportError: if matplotlib is missing
     """
-    axes = _new_axes(title, "asked for: standard deviations above the usual", "achieved return")
+    axes = new_axes(title, "asked for: standard deviations above the usual", "achieved return")
     axes.plot(np.repeat(asked, achieved.shape[1]), achieved.ravel(), ".", color="tab:blue", alpha=0.3)
     axes.plot(asked, achieved.mean(1), "o-", color="tab:blue", label="mean")
     axes.legend(frameon=False)
@@ -77,7 +85,7 @@ def plot_learning_curve(
     :param title: title of the picture
     :raises ImportError: if matplotlib is missing
     """
-    axes = _new_axes(title, "environment steps", "evaluation return")
+    axes = new_axes(title, "environment steps", "evaluation return")
     axes.fill_between(timesteps, returns.min(1), returns.max(1), color="tab:blue", alpha=0.2, linewidth=0, label="range")
     axes.plot(timesteps, returns.mean(1), "o-", color="tab:blue", label="mean")
     axes.legend(frameon=False)

@@ -1,0 +1,97 @@
+"""What a behavior function of any kind decides in given situations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.utils import obs_as_tensor
+
+from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.commands.command import Command
+from sb3_udrl.forest import ForestPolicy
+from sb3_udrl.forest.examples import to_inputs
+from sb3_udrl.forest.heads import DiscreteHead
+from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
+from sb3_udrl.policies.action_heads import BernoulliHead, CategoricalHead, MultiCategoricalHead
+
+if TYPE_CHECKING:
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+
+Floats = NDArray[np.floating[Any]]
+
+
+def policy_of(model: CommandedAlgorithm | BehaviorPolicy) -> BehaviorPolicy:
+    """
+    The behavior function of a model, or the behavior function itself.
+
+    :param model: a model or its policy
+    :raises ValueError: if it is neither
+    """
+    policy: Any = getattr(model, "policy", model)
+    if not isinstance(policy, BehaviorPolicy):
+        raise ValueError(f"model is a {type(model).__name__}: give a UDRL model, or its policy")
+    return policy
+
+
+def decide(policy: BehaviorPolicy, observations: Observation, command: Command) -> Array:
+    """
+    The most likely actions.
+
+    :param policy: the behavior function
+    :param observations: as the policy sees them, ``(n, *observation_shape)``, or a dictionary of such
+    :param command: ``(n,)``
+    :return: ``(n, *action_shape)``
+    """
+    policy.set_training_mode(False)
+    return policy.act(obs_as_tensor(observations, policy.device), command, deterministic=True)
+
+
+def action_outputs(policy: BehaviorPolicy, observations: Observation, command: Command) -> Floats:
+    """
+    The probabilities of discrete actions, or the most likely continuous action.
+
+    Behavior functions that are neither network nor forest say only what they would do: that gets probability one.
+
+    :param policy: the behavior function
+    :param observations: as the policy sees them, ``(n, *observation_shape)``, or a dictionary of such
+    :param command: ``(n,)``
+    :return: ``(n, n_components, most values)``, where components with fewer values are filled up with zeros;
+        for continuous actions ``(n, n_components, 1)``
+    """
+    if isinstance(policy, ForestPolicy):
+        return policy._outputs(to_inputs(observations, command))
+    if isinstance(policy.action_space, spaces.Box):
+        return decide(policy, observations, command).reshape(len(command.desired_return), -1, 1)
+    if isinstance(policy, CommandPolicy):
+        policy.set_training_mode(False)
+        with th.no_grad():
+            params = policy(obs_as_tensor(observations, policy.device), policy._command_tensor(command))
+        return _probabilities(policy.action_head, params)
+    head = discrete_head(policy)
+    indices = head.to_indices(decide(policy, observations, command))
+    return (np.arange(head.n_values.max()) == indices[:, :, None]).astype(np.float64)
+
+
+def discrete_head(policy: BehaviorPolicy) -> DiscreteHead:
+    """
+    Discrete actions of a policy as components, each of which takes one of some values.
+
+    :param policy: a behavior function with Discrete, MultiDiscrete or MultiBinary actions
+    """
+    return DiscreteHead(policy.action_space, smoothing=0.0)  # type: ignore[arg-type]
+
+
+def _probabilities(head: Any, params: th.Tensor) -> Floats:
+    if isinstance(head, BernoulliHead):
+        ones = params.sigmoid()
+        return th.stack((1 - ones, ones), dim=2).cpu().numpy()
+    assert isinstance(head, CategoricalHead | MultiCategoricalHead)
+    sizes = head.sizes if isinstance(head, MultiCategoricalHead) else [params.shape[1]]
+    probabilities = np.zeros((len(params), len(sizes), max(sizes)))
+    for i, logits in enumerate(params.split(sizes, dim=1)):
+        probabilities[:, i, : sizes[i]] = logits.softmax(1).cpu().numpy()
+    return probabilities

@@ -1,0 +1,161 @@
+"""Any behavior function as one small decision tree, by imitation with dataset aggregation (VIPER, arXiv 1805.08328)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_udrl.evaluation.evaluate import evaluate_policy
+from sb3_udrl.explain.decisions import action_outputs, decide, discrete_head, policy_of
+from sb3_udrl.explain.situations import Situations, play
+from sb3_udrl.forest import ForestPolicy
+from sb3_udrl.forest.examples import Examples, to_inputs
+from sb3_udrl.forest.heads import DiscreteHead, Learned
+from sb3_udrl.forest.policy import Progress
+from sb3_udrl.policies import BehaviorPolicy
+
+if TYPE_CHECKING:
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+
+_N_FINALISTS = 5  # the best return of few episodes is mostly luck
+_FINAL_SHARE = 4  # times as many episodes decide among them
+_SMALLEST = 1e-6  # probabilities below have one logarithm: trees are certain of what they are not
+
+
+class Distillation(NamedTuple):
+    """
+    A tree, and how it compares with its teacher.
+
+    :param policy: the tree as a policy with ``predict``; it takes the commands of the teacher
+    :param returns: greedy returns of the tree, on episodes that had no part in its choice, ``(n_eval_episodes,)``
+    :param teacher_returns: greedy returns of the teacher, ``(n_eval_episodes,)``
+    :param random_returns: returns of uniformly random actions, ``(n_eval_episodes,)``
+    :param round_returns: mean return of the tree of each round, ``(n_rounds,)``
+    :param n_situations: situations that the teacher was asked about
+    """
+
+    policy: ForestPolicy
+    returns: NDArray[np.float64]
+    teacher_returns: NDArray[np.float64]
+    random_returns: NDArray[np.float64]
+    round_returns: NDArray[np.float64]
+    n_situations: int
+
+    @property
+    def kept(self) -> float:
+        """Share of the teacher's mean return that the tree keeps, a random policy's counted as zero."""
+        zero = self.random_returns.mean()
+        return float((self.returns.mean() - zero) / (self.teacher_returns.mean() - zero))
+
+
+def distill(
+    model: CommandedAlgorithm | BehaviorPolicy,
+    env: VecEnv,
+    max_leaf_nodes: int = 64,
+    n_rounds: int = 40,
+    n_episodes: int = 16,
+    n_eval_episodes: int = 100,
+    command: tuple[ArrayLike, ArrayLike] | None = None,
+    seed: int = 0,
+) -> Distillation:
+    """
+    Imitate a behavior function by one decision tree.
+
+    In each round, the tree of the round before plays (in the first one, the teacher does), the teacher says what it would have
+    done, and a new tree is fitted to all situations so far. The five trees whose episodes returned most then play four times
+    as many, and the best one is kept.
+
+    Differs from the paper in three ways. Situations are weighted instead of drawn by their weights. The weight there is what
+    the worst action costs by the Q-function; behavior functions have none, so here it is the distance between the
+    log-probabilities of most and least likely action, as for policies of maximum entropy. And Discrete actions are taught with
+    their probabilities, not only the most likely one. Continuous actions all weigh the same.
+
+    :param model: the teacher, a model or its policy
+    :param env: the environment
+    :param max_leaf_nodes: size of the tree
+    :param n_rounds: number of trees
+    :param n_episodes: episodes per round
+    :param n_eval_episodes: episodes at the end, of the tree, of the teacher and of random actions each
+    :param command: desired return and horizon, numbers or one per environment; by default the teacher's own
+    :param seed: of the environment and the trees
+    :raises ValueError: if an argument is out of its range
+    """
+    for name, value, least in (("max_leaf_nodes", max_leaf_nodes, 2), ("n_rounds", n_rounds, 1)):
+        if value < least:
+            raise ValueError(f"{name}={value}: must be at least {least}")
+    teacher = policy_of(model)
+    env.seed(seed)
+    situations = play(teacher, env, n_episodes, command=command)
+    lessons: list[Examples] = []
+    trees: list[ForestPolicy] = []
+    round_returns, n_situations = np.empty(n_rounds), 0
+    for number in range(n_rounds):
+        n_situations += len(situations.steps)
+        lessons.append(_lesson(teacher, situations))
+        trees.append(_fit_tree(teacher, lessons, max_leaf_nodes, seed))
+        situations = play(trees[-1], env, n_episodes, command=command)
+        round_returns[number] = situations.returns.mean()
+    finalists = [trees[i] for i in np.argsort(-round_returns, kind="stable")[:_N_FINALISTS]]
+    best = max(finalists, key=lambda tree: play(tree, env, _FINAL_SHARE * n_episodes, command=command).returns.mean())
+    of_tree, of_teacher, of_random = (
+        _returns(player, env, n_eval_episodes, command) for player in (best, teacher, _Random(env, seed))
+    )
+    return Distillation(best, of_tree, of_teacher, of_random, round_returns, n_situations)
+
+
+def _lesson(teacher: BehaviorPolicy, situations: Situations) -> Examples:
+    """What the teacher would have done, and how much it matters."""
+    observations, command = situations.observations, situations.command
+    inputs = to_inputs(observations, command)
+    actions, weights = decide(teacher, observations, command), np.ones(len(inputs))
+    if not isinstance(teacher.action_space, spaces.Box):
+        head, probabilities = discrete_head(teacher), action_outputs(teacher, observations, command)
+        logs = np.log(np.maximum(probabilities, _SMALLEST))
+        spread = np.where(head.uniform > 0, logs, -np.inf).max(2) - np.where(head.uniform > 0, logs, np.inf).min(2)
+        weights = spread.sum(1) + _SMALLEST  # (n,)
+        if len(head.n_values) == 1:  # all actions, each with its probability: of two that are equally good, either is right
+            n, n_values = probabilities.shape[0], probabilities.shape[2]
+            inputs, actions = np.repeat(inputs, n_values, axis=0), np.tile(np.arange(n_values) + head.start, n)
+            weights = (weights[:, None] * probabilities[:, 0]).ravel()
+            inputs, actions, weights = inputs[weights > 0], actions[weights > 0], weights[weights > 0]
+    return Examples(inputs, actions, weights, np.zeros(len(inputs), dtype=bool))
+
+
+def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: int, seed: int) -> ForestPolicy:
+    kind = DecisionTreeRegressor if isinstance(teacher.action_space, spaces.Box) else DecisionTreeClassifier
+    template = kind(max_leaf_nodes=max_leaf_nodes, random_state=seed)
+    policy = ForestPolicy(teacher.observation_space, teacher.action_space, lambda _: 0.0, estimator=template)
+    examples = Examples(*(np.concatenate(parts) for parts in zip(*lessons, strict=True)))
+    if isinstance(policy.head, DiscreteHead):  # unlike training, teachers may do the same everywhere
+        indices = policy.head.to_indices(examples.actions)
+        present = [np.unique(column) for column in indices.T]
+        classes = np.stack([np.searchsorted(*pair) for pair in zip(present, indices.T, strict=True)], axis=1)
+        tree = clone(template).fit(examples.inputs, classes, examples.weights)
+        learned = Learned(tree, present, np.zeros(0))
+    else:
+        learned = policy.head.fit(clone(template), examples)
+    policy._take_over(learned, Progress(0, 0, len(examples.inputs)))
+    policy.eval_command = teacher.eval_command.clone().cpu()
+    return policy
+
+
+class _Random:
+    """Uniformly random actions, with the ``predict`` of a policy."""
+
+    def __init__(self, env: VecEnv, seed: int) -> None:
+        self.env = env
+        env.action_space.seed(seed)
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[NDArray[Any], None]:
+        return np.stack([self.env.action_space.sample() for _ in range(self.env.num_envs)]), None
+
+
+def _returns(player: Any, env: VecEnv, n_episodes: int, command: Any) -> NDArray[np.float64]:
+    returns, _ = evaluate_policy(player, env, n_episodes, return_episode_rewards=True, warn=False, command=command)
+    return np.asarray(returns, dtype=np.float64)

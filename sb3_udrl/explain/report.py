@@ -1,0 +1,177 @@
+"""A Markdown report with pictures: why a saved model does what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.explain import plots
+from sb3_udrl.explain.command_grid import command_grid
+from sb3_udrl.explain.contributions import contributions, explainable, over_time
+from sb3_udrl.explain.distillation import distill
+from sb3_udrl.explain.feature_names import feature_names, input_names
+from sb3_udrl.explain.importance import impurity_importance, permutation_importance
+from sb3_udrl.explain.rules import rules, tree_of
+from sb3_udrl.explain.situations import Situations, play
+
+if TYPE_CHECKING:
+    from sb3_udrl.udrl import UDRL
+
+_MOST_SITUATIONS = 2000  # behind the permutation importance
+
+
+class Report:
+    """
+    Collects Markdown and pictures in a folder.
+
+    :param model: the model
+    :param env: its environment
+    :param folder: where to write
+    :param n_episodes: episodes to look at
+    """
+
+    def __init__(self, model: UDRL, env: VecEnv, folder: Path, n_episodes: int) -> None:
+        self.model, self.env, self.folder, self.n_episodes = model, env, folder, n_episodes
+        self.names, self.inputs = feature_names(env), input_names(env)
+        self.text: list[str] = []
+
+    def write(self, title: str, distills: bool, max_leaf_nodes: int, seed: int) -> None:
+        """
+        Write ``report.md`` and its pictures.
+
+        :param title: heading
+        :param distills: whether to distill the behavior function into one tree
+        :param max_leaf_nodes: size of that tree
+        :param seed: of the distillation
+        """
+        self.text = [f"# {title}"]
+        situations = play(self.model, self.env, self.n_episodes)
+        asked = _command_text(self.model)
+        mean, std = situations.returns.mean(), situations.returns.std()
+        self.text.append(f"Asked for {asked}; greedy return of {self.n_episodes} episodes: {mean:.1f} +- {std:.1f}.")
+        if explainable(self.model):
+            self._contributions(situations)
+        self._importance()
+        self._command_grid(situations)
+        if explainable(self.model) and not getattr(self.model.policy, "standardize", False):
+            self._tree("The first tree", self.model, "tree")
+        if distills:
+            self._distillation(max_leaf_nodes, seed)
+        (self.folder / "report.md").write_text("\n\n".join(self.text) + "\n")
+
+    def _picture(self, name: str, caption: str) -> Path:
+        self.text.append(f"![{caption}]({name})")
+        return self.folder / name
+
+    def _contributions(self, situations: Situations) -> None:
+        found = contributions(self.model, situations)
+        continuous = isinstance(self.model.action_space, spaces.Box)
+        quantity = "the mean action" if continuous else "the probability of the action taken"
+        self.text.append("## What contributed to the decisions")
+        self.text.append(
+            f"Contributions to {quantity} along the decision paths: mean over the episodes, and one standard deviation to "
+            f"both sides. They add up to what the forest says, {found.outputs.mean():.2f} on average, minus what "
+            f"it says before it looks at anything, {found.base.mean():.2f}."
+        )
+        for component in range(found.signed.shape[1]):
+            suffix = f"_{component}" if found.signed.shape[1] > 1 else ""
+            caption = f"Contributions to {quantity}{f', component {component}' if suffix else ''}"
+            values = over_time(found.signed[:, component], situations)
+            plots.plot_over_time(values, self.inputs, self._picture(f"contributions{suffix}.png", caption), caption)
+        self.text.append("By how much the impurity of the data fell along the paths, at the splits of each input:")
+        caption = "Impurity decrease along the decision paths"
+        values = over_time(found.impurity_decrease, situations)
+        plots.plot_over_time(
+            values, self.inputs, self._picture("impurity_decrease.png", caption), caption, "impurity decrease"
+        )
+
+    def _importance(self) -> None:
+        self.text.append("## What matters")
+        continuous = isinstance(self.model.action_space, spaces.Box)
+        meaning = "Mean change of the action" if continuous else "Share of greedy decisions that change"
+        self.text.append(
+            f"{meaning} when an input is shuffled over the situations of {self.n_episodes} episodes under different commands."
+        )
+        under_all = _sample(
+            play(self.model, self.env, self.n_episodes, command=_several_commands(self.model, self.env.num_envs))
+        )
+        found = permutation_importance(self.model, under_all, self.names)
+        picture = self._picture("permutation_importance.png", "Permutation importance")
+        plots.plot_importance(found.changes, found.names, picture, "Permutation importance", meaning.lower())
+        if explainable(self.model):
+            self.text.append("Share of each input in the decrease of impurity, over the data that the forest was fitted to:")
+            picture = self._picture("impurity_importance.png", "Impurity importance")
+            plots.plot_importance(impurity_importance(self.model), self.inputs, picture, "Impurity importance", "share")
+
+    def _command_grid(self, situations: Situations) -> None:
+        self.text.append("## What commands change")
+        middle = int(np.flatnonzero(situations.episodes == 0)[-1]) // 2
+        observation = map_observation(lambda part: part[middle], situations.observations)
+        self.text.append(
+            f"At step {situations.steps[middle]} of the first episode{_observation_text(observation, self.names)}:"
+        )
+        grid = command_grid(self.model, observation)
+        first = np.ravel(getattr(self.model.action_space, "start", 0))
+        for component in range(grid.outputs.shape[2]):
+            suffix = f"_{component}" if grid.outputs.shape[2] > 1 else ""
+            title = f"What commands change{f', component {component}' if suffix else ''}"
+            start = int(first[component % len(first)])
+            plots.plot_command_grid(grid, self._picture(f"command_grid{suffix}.png", title), title, component, start)
+
+    def _tree(self, heading: str, model: Any, name: str) -> None:
+        text = rules(model, self.inputs)
+        (self.folder / f"{name}.txt").write_text(text)
+        self.text.append(f"## {heading}")
+        self.text.append(f"The upper levels; all {text.count(chr(10))} lines of its rules are in [{name}.txt]({name}.txt).")
+        plots.plot_tree(model, self._picture(f"{name}.png", heading), self.inputs)
+        self.text.append(f"```\n{rules(model, self.inputs, max_depth=4)}```")
+
+    def _distillation(self, max_leaf_nodes: int, seed: int) -> None:
+        found = distill(self.model, self.env, max_leaf_nodes, seed=seed)
+        self._tree("The policy as one tree", found.policy, "distilled_tree")
+        rows = [("policy", found.teacher_returns), ("tree", found.returns), ("random actions", found.random_returns)]
+        lines = [f"| {who} | {returns.mean():.1f} +- {returns.std():.1f} |" for who, returns in rows]
+        self.text.append(
+            f"{tree_of(found.policy).get_n_leaves()} leaves, fitted to {found.n_situations} situations that the policy was "
+            f"asked about. It keeps {found.kept:.0%} of the policy's return, that of random actions counted as zero. Greedy "
+            f"returns of {len(found.returns)} episodes each:"
+        )
+        self.text.append("\n".join(["| | return |", "|---|---|", *lines]))
+
+
+def _command_text(model: UDRL) -> str:
+    desired_return, desired_horizon = model.policy.eval_command.tolist()
+    if model.policy.relative:
+        return f"{desired_return:.1f} standard deviations above the usual"
+    return f"a return of {desired_return:.1f} in {desired_horizon:.0f} steps"
+
+
+def _several_commands(model: UDRL, n_envs: int) -> tuple[Any, Any]:
+    """One per environment: deviations from -3 to 3, or from a tenth of the model's own command to all of it."""
+    desired_return, desired_horizon = model.policy.eval_command.tolist()
+    if model.policy.relative:
+        return np.linspace(-3, 3, n_envs), np.full(n_envs, np.inf)
+    shares = np.linspace(0.1, 1, n_envs)
+    return shares * desired_return, np.maximum(1, np.random.default_rng(0).permutation(shares) * desired_horizon)
+
+
+def _sample(situations: Situations) -> Situations:
+    rows = np.random.default_rng(0).permutation(len(situations.steps))[:_MOST_SITUATIONS]
+    command = type(situations.command)(*(row[rows] for row in situations.command))
+    observations = map_observation(lambda part: part[rows], situations.observations)
+    return Situations(
+        observations, command, situations.actions[rows], situations.episodes[rows], situations.steps[rows], situations.returns
+    )
+
+
+def _observation_text(observation: Any, names: list[str]) -> str:
+    if len(names) > 10:
+        return ""
+    parts = list(observation.values()) if isinstance(observation, dict) else [observation]
+    numbers = np.concatenate([np.ravel(part) for part in parts])
+    return " (" + ", ".join(f"{name} {number:.3g}" for name, number in zip(names, numbers, strict=True)) + ")"
