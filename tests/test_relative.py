@@ -150,13 +150,13 @@ def test_scores_by_hand():
 
 def test_scores_are_clipped():
     found = scores(np.array([101.0, -101.0, 1.0]), np.ones(3))
-    np.testing.assert_allclose(found, [3, -3, 1 / 1.1], rtol=1e-6)
+    np.testing.assert_allclose(found, [10, -10, 1 / 1.1], rtol=1e-6)
     assert found.dtype == np.float32
 
 
 def test_better_than_all_the_same_neighbors():
     """Without any deviation the sign still counts."""
-    np.testing.assert_array_equal(scores(np.array([1.0, -1.0, 0.0]), np.zeros(3)), [3, -3, 0])
+    np.testing.assert_array_equal(scores(np.array([1.0, -1.0, 0.0]), np.zeros(3)), [10, -10, 0])
 
 
 def test_where_hardly_anything_varies_trifles_are_not_scaled_up():
@@ -169,7 +169,7 @@ def test_where_hardly_anything_varies_trifles_are_not_scaled_up():
 def test_scores_do_not_depend_on_the_unit_of_rewards(pairs, exponent):
     differences, deviations = np.round(np.array(pairs), 3).T
     found, scaled = scores(differences, deviations), scores(differences * 10.0**exponent, deviations * 10.0**exponent)
-    assert (np.abs(found) <= 3).all() and (found * differences >= 0).all()
+    assert (np.abs(found) <= 10).all() and (found * differences >= 0).all()
     np.testing.assert_allclose(scaled, found, atol=2e-3)  # the floor of deviations is absolute
 
 

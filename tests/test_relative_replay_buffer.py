@@ -96,7 +96,7 @@ def test_labels_survive_what_is_forgotten(retention):
         buffer.add(episode(rng.normal(size=length), first=100 * i, truncated=i % 3 == 0))
         if i % 4 == 0:
             found = labels(buffer)
-            assert np.abs(list(found.values())).max() <= 3  # also says that none is NaN
+            assert np.abs(list(found.values())).max() <= 10  # also says that none is NaN
             assert {key: found[key] for key in known.keys() & found.keys()} == {
                 key: known[key] for key in known.keys() & found.keys()
             }

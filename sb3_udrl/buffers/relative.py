@@ -16,7 +16,7 @@ Features = NDArray[np.float32]
 
 _UNLIMITED = np.int64(2**62)  # more steps than any episode has
 _MAX_FEATURES = 16  # search trees lose their speed in more dimensions
-_MAX_SCORE = 3.0  # in standard deviations: a single accident would outweigh everything else
+_MAX_SCORE = 10.0  # in standard deviations: what is so rare should stand out, but not outweigh everything else
 _RIDGE = 0.1  # of the variance among the neighbors
 _MIN_DEVIATION = 0.1  # of the average: where next to nothing varies, trifles would be scaled up
 _RESOLUTION = 1e-12  # of the returns: what differs by less, differs by rounding errors
