@@ -94,6 +94,20 @@ def test_merge():
     assert old == {"a": 1, "b": {"c": 2, "d": 3}, "e": {"f": 4}}
 
 
+def test_null_leaves_an_argument_at_its_default(write):
+    changed = {
+        "seeds": [1],
+        "environments": {"LunarLander-v3": {"n_timesteps": 1, "eval_freq": 1}},
+        "algorithms": {
+            "one": {"algo": "udrl", "hyperparams": {"replay_buffer_kwargs": {"gamma": None, "n_neighbors": 5}}},
+            "all": {"algo": "udrl", "hyperparams": {"replay_buffer_kwargs": None}},
+        },
+    }
+    suite = load_suite(write(changed))
+    assert suite.run("LunarLander-v3", "one", 1).hyperparams["replay_buffer_kwargs"] == {"n_neighbors": 5}
+    assert "replay_buffer_kwargs" not in suite.run("LunarLander-v3", "all", 1).hyperparams
+
+
 RUN = Run("CartPole-v1", "udrl", 1, 1_000, 100, 20, 100, 20, "default", {"policy": "CommandPolicy"})
 
 

@@ -52,7 +52,7 @@ class Algorithm:
 
     :param algo: name in the Zoo
     :param section: section of the Zoo's hyperparameter file; by default that of the environment
-    :param hyperparams: changes to the section; dictionaries are merged, null takes the place of what was there
+    :param hyperparams: changes to the section; dictionaries are merged, null leaves an argument at its default
     :param n_timesteps: budget, or budgets by environment
     :param environments: environments that it is trained on; all if None
     """
@@ -165,7 +165,7 @@ class Suite:
             n_final_episodes=self.n_final_episodes,
             n_eval_envs=self.n_eval_envs,
             section=section,
-            hyperparams=merge(merge(hyperparams, algorithm.hyperparams), conditions.hyperparams),
+            hyperparams=without_nulls(merge(merge(hyperparams, algorithm.hyperparams), conditions.hyperparams)),
         )
 
 
@@ -180,6 +180,16 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Params:
     for key, value in new.items():
         merged[key] = merge(merged[key], value) if isinstance(merged.get(key), dict) and isinstance(value, dict) else value
     return merged
+
+
+def without_nulls(params: Mapping[str, Any]) -> Params:
+    """
+    Drop what is None, and so left at its default, also from the dictionaries within.
+
+    :param params: left as it is
+    """
+    kept = {key: value for key, value in params.items() if value is not None}
+    return {key: without_nulls(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 @cache
