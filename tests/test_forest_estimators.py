@@ -39,6 +39,13 @@ def test_an_instance_is_copied():
     assert made is not given and made.n_estimators == 7
 
 
+def test_parts_of_an_estimator_have_arguments_too():
+    kwargs = {"n_estimators": 3, "estimator": "sklearn.tree.DecisionTreeClassifier", "estimator__max_depth": 6}
+    made = make_estimator("sklearn.ensemble.AdaBoostClassifier", kwargs, classifies=True)
+    assert made.n_estimators == 3 and made.estimator.max_depth == 6
+    assert list(kwargs) == ["n_estimators", "estimator", "estimator__max_depth"]  # left as they were
+
+
 @pytest.mark.parametrize(
     ("estimator", "kwargs", "message"),
     [
@@ -49,6 +56,7 @@ def test_an_instance_is_copied():
         (dict, None, "is no estimator"),
         (RandomForestClassifier, None, "is no estimator"),
         (3, None, "estimator=3 is no estimator"),
+        (EXTRA_TREES, {"estimator__trees": 3}, r"estimator_kwargs=\{'estimator__trees': 3\} do not fit ExtraTreesClassifier"),
         (EXTRA_TREES, {"trees": 3}, r"estimator_kwargs=\{'trees': 3\} do not fit ExtraTreesClassifier"),
         (RandomForestClassifier(), {"n_estimators": 3}, "with an instance as estimator, give it these arguments itself"),
         (SVC(), None, "estimator=SVC has no predict_proba with these arguments"),

@@ -23,7 +23,8 @@ def make_estimator(estimator: Any, estimator_kwargs: dict[str, Any] | None, clas
     An unfitted estimator that can be a behavior function.
 
     :param estimator: a dotted path such as ``"sklearn.ensemble.ExtraTreesClassifier"``, or an instance, which is copied
-    :param estimator_kwargs: arguments, with a path; a dotted path under the key ``"estimator"`` is resolved, too
+    :param estimator_kwargs: arguments, with a path; a dotted path under the key ``"estimator"`` is resolved, too, and
+        ``"estimator__max_depth"`` is an argument of what it names
     :param classifies: whether actions are classes, else they are numbers
     :raises ValueError: if there is no such class, the arguments do not fit it, or it cannot do what is needed
     """
@@ -56,10 +57,11 @@ def _from_path(path: str, kwargs: dict[str, Any] | None) -> Any:
     kwargs = dict(kwargs or {})
     if isinstance(kwargs.get("estimator"), str):
         kwargs["estimator"] = _from_path(kwargs["estimator"], None)
+    of_parts = {key: kwargs.pop(key) for key in list(kwargs) if "__" in key}
     try:
-        return cls(**kwargs)
-    except TypeError as error:
-        raise ValueError(f"estimator_kwargs={kwargs} do not fit {name}: {error}") from error
+        return cls(**kwargs).set_params(**of_parts)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"estimator_kwargs={kwargs | of_parts} do not fit {name}: {error}") from error
 
 
 def _copy(estimator: Any, kwargs: dict[str, Any] | None) -> Any:
