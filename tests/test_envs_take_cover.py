@@ -12,6 +12,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
 
 from sb3_udrl.envs import SmallScreen
+from sb3_udrl.envs.take_cover import make_take_cover
 
 
 def wide_screen():
@@ -51,6 +52,13 @@ def test_missing_packages_are_named(monkeypatch):
 
 
 # -------------------------------------------------------------------------------------------------------- with VizDoom
+
+
+def test_the_folder_of_vizdoom_is_there_before_processes_race_for_it(monkeypatch, tmp_path):
+    wrapper = pytest.importorskip("vizdoom.gymnasium_wrapper.gymnasium_env_defns")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wrapper, "VizdoomScenarioEnv", lambda *args, **kwargs: (tmp_path / "_vizdoom").is_dir())
+    assert make_take_cover() and make_take_cover()
 
 
 @pytest.fixture

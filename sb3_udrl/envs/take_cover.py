@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -25,6 +26,7 @@ def make_take_cover(render_mode: str | None = None) -> gym.Env[dict[str, Any], n
         from vizdoom.gymnasium_wrapper.gymnasium_env_defns import VizdoomScenarioEnv
     except ImportError as error:
         raise ImportError(_INSTALL) from error
+    Path("_vizdoom").mkdir(exist_ok=True)  # VizDoom makes it too, and fails if another process does so at the same time
     return VizdoomScenarioEnv(
         "take_cover.cfg",
         max_buttons_pressed=1,
