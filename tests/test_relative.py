@@ -127,17 +127,21 @@ def test_neighbors_in_one_place_are_averaged():
 
 @settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.floats(-10, 10), st.sampled_from([1, 3, 20]))
-def test_local_fit_knows_constants_and_linear_trends(seed, constant, n_features):
-    """Constants exactly; of a trend, no more is missed than the ridge takes away."""
+def test_local_fit_agrees_with_least_squares(seed, constant, n_features):
+    """The ridge as further equations, which pull the slopes, but not the constant, to zero."""
     rng = np.random.default_rng(seed)
-    offsets, slopes = rng.normal(size=(5, 64, n_features)), rng.normal(size=n_features)
+    offsets, values = rng.normal(size=(5, 64, n_features)), rng.normal(size=(5, 64))
     expected, deviation = local_fit(np.full((5, 64), constant), offsets)
     np.testing.assert_allclose(expected, constant, atol=1e-12)
     np.testing.assert_allclose(deviation, 0, atol=1e-12)
-    expected, deviation = local_fit(constant + offsets @ slopes, offsets)
-    plain = (constant + offsets @ slopes).mean(1)
-    assert np.abs(expected - constant).max() <= 0.35 * np.abs(plain - constant).max() + 1e-12
-    assert (deviation <= (offsets @ slopes).std(1)).all()
+    expected, deviation = local_fit(values, offsets)
+    for row in range(5):
+        ridge = 0.1 * offsets[row].var(0).mean() * 64 + 1e-9
+        pulls = np.sqrt(ridge) * np.eye(n_features)
+        equations = np.block([[np.ones((64, 1)), offsets[row]], [np.zeros((n_features, 1)), pulls]])
+        solution, *_ = np.linalg.lstsq(equations, np.concatenate((values[row], np.zeros(n_features))))
+        np.testing.assert_allclose(expected[row], solution[0])
+        np.testing.assert_allclose(deviation[row], (values[row] - offsets[row] @ solution[1:]).std())
 
 
 # Scores

@@ -122,6 +122,23 @@ def test_adaptive_asks_as_was_worth_asking(best_band):
     assert sampler.best_optimism(elites) == [0.5, 2, 6.5, 20][best_band]
 
 
+@pytest.mark.parametrize(
+    "looks_again", [lambda sampler: sampler.on_rollout_start(), lambda sampler: sampler.init_callback(sampler.model)]
+)
+@pytest.mark.parametrize("parent", [JointCommands, AdaptiveCommands])
+def test_the_best_are_looked_up_anew_by_every_rollout_and_by_learn(parent, looks_again):
+    class Own(parent):
+        def _on_rollout_start(self):
+            pass  # without a call of the parent's, as is usual with SB3's callbacks
+
+    sampler = attached(Own(), [[1]])
+    assert sampler.sample(FIRST).desired_return.max() == 1
+    sampler.replay_buffer.add(episode([1000]))
+    assert sampler.sample(FIRST).desired_return.max() == 1
+    looks_again(sampler)
+    assert sampler.sample(FIRST).desired_return.max() >= 1000
+
+
 def test_adaptive_tries_every_band_at_first():
     sampler = attached(AdaptiveCommands(bands=(0, 1, 3, 10, 30)))
     optimism = sampler.draw_optimism(sampler.elites(), 1000)

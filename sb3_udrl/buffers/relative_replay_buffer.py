@@ -72,10 +72,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         super().reset()
         self._discounted = GrowableArray((), np.float64)
         self._scores = GrowableArray((), np.float32)  # NaN until they are needed
-        self._n_labelled, self._n_relabelled = (
-            0,
-            0,
-        )  # transitions that had been added when new ones were labelled last, and all
+        self._n_labelled = self._n_relabelled = 0  # transitions added until new steps, and all steps, were labelled last
         self._row_arrays += [self._discounted, self._scores]
 
     def _append(self, episode: Episode, to_go: NDArray[np.float64]) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_udrl.buffers.arrays import Observation, n_rows
 from sb3_udrl.commands.command import Command, make_command
@@ -68,7 +69,17 @@ class JointCommands(CommandSampler):
         self.n_elites, self.elite_share, self.optimism = n_elites, elite_share, optimism
         self._elites: Elites | None = None  # what commands go by until the next rollout starts
 
-    def _on_rollout_start(self) -> None:
+    # Here and not in the methods with an underscore, which subclasses are free to replace
+
+    def init_callback(self, model: BaseAlgorithm) -> None:
+        self._forget()
+        super().init_callback(model)
+
+    def on_rollout_start(self) -> None:
+        self._forget()
+        super().on_rollout_start()
+
+    def _forget(self) -> None:
         self._elites = None
 
     def elites(self) -> Elites:
@@ -143,8 +154,8 @@ class AdaptiveCommands(JointCommands):
         self.bands = np.asarray(bands, dtype=np.float64)
         self._achieved: tuple[NDArray[np.float64], NDArray[np.float64], float] | None = None
 
-    def _on_rollout_start(self) -> None:
-        super()._on_rollout_start()
+    def _forget(self) -> None:
+        super()._forget()
         self._achieved = None
 
     def achieved(self, elites: Elites) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
