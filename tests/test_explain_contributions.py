@@ -33,7 +33,7 @@ def forest(estimator, action_space, observations, desired_return, desired_horizo
     policy = ForestPolicy(spaces.Box(-9, 9, (observations.shape[1],)), action_space, lambda _: 0.0, estimator, **kwargs)
     command = Command(np.asarray(desired_return, float), np.asarray(desired_horizon, float))
     inputs, n = to_inputs(observations, command), len(observations)
-    policy._take_over(
+    policy.take_over(
         policy.head.fit(policy._template, Examples(inputs, actions, None, np.zeros(n, dtype=bool))), Progress(0, 0, n)
     )
     return policy, situations(observations, command, actions)
@@ -118,9 +118,9 @@ def test_they_sum_to_what_the_forest_says(kinds, actions, seed, max_depth, stand
         inputs = to_inputs(seen.observations, seen.command)
         scaled = make_pipeline(StandardScaler(), policy.learned.estimator)
         scaled[0].fit(inputs)
-        policy._take_over(policy.learned._replace(estimator=scaled), Progress(0, 0, len(inputs)))
+        policy.take_over(policy.learned._replace(estimator=scaled), Progress(0, 0, len(inputs)))
     found = contributions(policy, seen)
-    outputs = policy._outputs(to_inputs(seen.observations, seen.command))
+    outputs = policy.outputs(to_inputs(seen.observations, seen.command))
     if actions == "box":
         said = outputs[:, :, 0]
     else:

@@ -44,7 +44,7 @@ def test_discrete_actions(tmp_path, kwargs):
     )
     to_onnx(forest, tmp_path / "forest")
     outputs = run(tmp_path / "forest.onnx")
-    own = forest._outputs(to_inputs(INPUTS, COMMAND))[:, 0]
+    own = forest.outputs(to_inputs(INPUTS, COMMAND))[:, 0]
     np.testing.assert_allclose(outputs["probabilities"], own[:, [0, 2, 4]], atol=1e-5)
     clear = np.diff(np.sort(own, axis=1)[:, -2:], axis=1)[:, 0] > 1e-5  # single precision tells no closer ones apart
     assert clear.mean() > 0.5

@@ -70,7 +70,7 @@ def command_of(n, desired_return=0.0):
 
 
 def probabilities(forest, observations, command):
-    return forest._outputs(np.concatenate((observations, command.as_inputs()), axis=1, dtype=np.float32))
+    return forest.outputs(np.concatenate((observations, command.as_inputs()), axis=1, dtype=np.float32))
 
 
 def solves(env_class, commands_and_achieved, **kwargs):

@@ -83,7 +83,7 @@ def test_the_network_computes_the_same_in_numpy(
     observations = sampled(observation_space, 5, seed)
     command = make_command(100 * rng.standard_normal(5), 1 + 100 * rng.random(5), 5)
     with th.no_grad():
-        expected = policy(obs_as_tensor(observations, "cpu"), policy._command_tensor(command)).numpy()
+        expected = policy(obs_as_tensor(observations, "cpu"), policy.command_tensor(command)).numpy()
     assert numpy_actor(policy, rng) is not None
     np.testing.assert_allclose(numpy_network(policy)(observations, command), expected, rtol=1e-4, atol=1e-3)
 
@@ -94,7 +94,7 @@ def test_categorical_draws_have_the_probabilities_of_the_network():
     observation, command = np.full((n, 3), 0.3, np.float32), make_command(1.5, 2, n)
     with th.no_grad():
         policy.action_head.linear.weight *= 0.1
-        params = policy(th.as_tensor(observation[:1]), policy._command_tensor(make_command(1.5, 2)))
+        params = policy(th.as_tensor(observation[:1]), policy.command_tensor(make_command(1.5, 2)))
     temperature = np.repeat(np.float32([[1.0], [0.5]]), n // 2, axis=0)
     drawn = numpy_actor(policy, np.random.default_rng(0))(observation, command, temperature) + 1
     for half, factor in ((drawn[: n // 2], 1.0), (drawn[n // 2 :], 2.0)):

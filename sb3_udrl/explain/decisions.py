@@ -63,13 +63,13 @@ def action_outputs(policy: BehaviorPolicy, observations: Observation, command: C
         for continuous actions ``(n, n_components, 1)``
     """
     if isinstance(policy, ForestPolicy):
-        return policy._outputs(to_inputs(observations, command))
+        return policy.outputs(to_inputs(observations, command))
     if isinstance(policy.action_space, spaces.Box):
         return decide(policy, observations, command).reshape(len(command.desired_return), -1, 1)
     if isinstance(policy, CommandPolicy):
         policy.set_training_mode(False)
         with th.no_grad():
-            params = policy(obs_as_tensor(observations, policy.device), policy._command_tensor(command))
+            params = policy(obs_as_tensor(observations, policy.device), policy.command_tensor(command))
         return _probabilities(policy.action_head, params)
     head = discrete_head(policy)
     indices = head.to_indices(decide(policy, observations, command))

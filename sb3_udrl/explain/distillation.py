@@ -140,7 +140,7 @@ def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: 
         learned = Learned(tree, present, np.zeros(0))
     else:
         learned = policy.head.fit(clone(template), examples)
-    policy._take_over(learned, Progress(0, 0, len(examples.inputs)))
+    policy.take_over(learned, Progress(0, 0, len(examples.inputs)))
     policy.eval_command = teacher.eval_command.clone().cpu()
     return policy
 

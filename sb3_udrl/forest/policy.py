@@ -90,7 +90,8 @@ class ForestPolicy(BehaviorPolicy):
         self._template = make_estimator(*self._estimator_or_default(), classifies=not box)
         self.learned: Learned | None = None
         self._last_fit = Progress(0, 0, 0)
-        self._outputs = self.head.outputs(None)
+        # inputs (n, n_inputs) -> probabilities (n, n_components, most values), or means (n, n_components, 1)
+        self.outputs = self.head.outputs(None)
 
     def _estimator_or_default(self) -> tuple[Any, dict[str, Any] | None]:
         if self.estimator is not None:
@@ -143,9 +144,9 @@ class ForestPolicy(BehaviorPolicy):
         )
         with threads(self.n_jobs):
             learned = self.head.fit(estimator, examples)
-        self._take_over(learned, now)
+        self.take_over(learned, now)
         few = slice(None, None, len(examples.inputs) // _N_LOOKED_AT + 1)
-        metrics = self.head.metrics(self._outputs(examples.inputs[few]), learned, examples.actions[few])
+        metrics = self.head.metrics(self.outputs(examples.inputs[few]), learned, examples.actions[few])
         return FitReport(1, {**metrics, "n_examples": len(examples.inputs)})
 
     def _is_due(self, now: Progress) -> bool:
@@ -154,8 +155,14 @@ class ForestPolicy(BehaviorPolicy):
             return now.n_episodes - last.n_episodes >= self.refit_episodes
         return now.n_transitions - last.n_transitions >= self.refit_share * last.n_stored
 
-    def _take_over(self, learned: Learned | None, progress: Progress) -> None:
-        self._outputs, self.learned, self._last_fit = self.head.outputs(learned), learned, progress
+    def take_over(self, learned: Learned | None, progress: Progress) -> None:
+        """
+        Act by another estimator from now on.
+
+        :param learned: the fitted estimator, None for one that knows nothing
+        :param progress: how much had been stored when it was fitted
+        """
+        self.outputs, self.learned, self._last_fit = self.head.outputs(learned), learned, progress
 
     # Saving: part of what PyTorch calls the state, in the zip with everything else
 
@@ -171,17 +178,17 @@ class ForestPolicy(BehaviorPolicy):
         :param state: the bytes
         """
         if len(state) == 0:
-            self._take_over(None, Progress(0, 0, 0))
+            self.take_over(None, Progress(0, 0, 0))
         else:
             learned, progress = from_bytes(state.cpu().numpy().tobytes())
-            self._take_over(learned, Progress(*progress))
+            self.take_over(learned, Progress(*progress))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_outputs": None}  # treelite's part is built anew
+        return {**self.__dict__, "outputs": None}  # treelite's part is built anew
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._outputs = self.head.outputs(self.learned)
+        self.outputs = self.head.outputs(self.learned)
 
     # Acting
 
@@ -192,13 +199,13 @@ class ForestPolicy(BehaviorPolicy):
         deterministic: bool = False,
         temperature: th.Tensor | None = None,
     ) -> NDArray[Any]:
-        outputs = self._outputs(to_inputs(observation, command))
+        outputs = self.outputs(to_inputs(observation, command))
         if deterministic:
             return self.head.mode(outputs)
         return self.head.draw(outputs, self.learned, 1.0 if temperature is None else temperature.cpu().numpy(), TorchDraws())
 
     def actor(self, rng: np.random.Generator) -> Actor:
         def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
-            return self.head.draw(self._outputs(to_inputs(observations, command)), self.learned, temperature, rng)
+            return self.head.draw(self.outputs(to_inputs(observations, command)), self.learned, temperature, rng)
 
         return draw

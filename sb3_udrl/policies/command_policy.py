@@ -159,7 +159,7 @@ class CommandPolicy(GradientFit):
         temperature: th.Tensor | None = None,
     ) -> NDArray[Any]:
         with th.no_grad():
-            params = self(observation, self._command_tensor(command))
+            params = self(observation, self.command_tensor(command))
             if deterministic:
                 actions = self.action_head.mode(params)
             else:
@@ -173,13 +173,19 @@ class CommandPolicy(GradientFit):
     def _one(self) -> th.Tensor:
         return th.ones((1, 1), device=self.device)
 
-    def _command_tensor(self, command: Command) -> th.Tensor:
+    def command_tensor(self, command: Command) -> th.Tensor:
+        """
+        What :meth:`forward` takes.
+
+        :param command: one row per observation, in raw units
+        :return: ``(n, 2)``, on the device of the network
+        """
         return th.from_numpy(command.as_inputs()).to(self.eval_command.device)
 
     def to_tensors(self, batch: CommandBatch) -> Examples:
         return (
             map_observation(lambda rows: th.as_tensor(rows, device=self.device), batch.observations),
-            self._command_tensor(Command(batch.desired_return, batch.desired_horizon)),
+            self.command_tensor(Command(batch.desired_return, batch.desired_horizon)),
             th.as_tensor(batch.actions, device=self.device),
         )
 
