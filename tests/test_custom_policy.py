@@ -1,5 +1,7 @@
 """Networks and optimizers of one's own."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch as th
@@ -9,6 +11,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from sb3_udrl import UDRL, CommandPolicy
+from sb3_udrl.policies.base import FitOptions
+from sb3_udrl.policies.gradient_fit import GradientFit
 
 
 @pytest.mark.parametrize("net_arch", [[], [4], [8, 4], [4, 4, 4]])
@@ -117,3 +121,27 @@ def test_arguments_are_not_changed():
     model = UDRL("CommandPolicy", make_vec(Scripted), policy_kwargs=policy_kwargs, device="cpu")
     parameters_of(model)
     assert policy_kwargs == {"net_arch": [8], "optimizer_kwargs": {"eps": 1e-4}}
+
+
+def test_training_ends_at_the_average_of_the_weights_over_its_second_half():
+    """Three steps of plain gradient descent: the mean of the weights after the second and the third."""
+    policy_kwargs = {"optimizer_class": th.optim.SGD, "average_weights": False}
+    model = tiny_model(make_vec(Scripted), learning_rate=0.5, policy_kwargs=policy_kwargs).learn(64)
+    state, rng = copy.deepcopy(model.policy.state_dict()), copy.deepcopy(model.rng.bit_generator.state)
+
+    def trained(n_steps, average_weights):
+        model.policy.load_state_dict(state)
+        model.rng.bit_generator.state = copy.deepcopy(rng)
+        model.policy.average_weights = average_weights
+        batches = list(GradientFit._batches(model.policy, model.replay_buffer, FitOptions(3, 8, 0.5)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model.policy, "_batches", lambda *_: iter(batches[:n_steps]))
+            model.policy.fit(model.replay_buffer, FitOptions(n_steps, 8, 0.5))
+        return parameters_of(model)
+
+    second, third = trained(2, average_weights=False), trained(3, average_weights=False)
+    mean = {name: (second[name] + third[name]) / 2 for name in second}
+    ended = trained(3, average_weights=True)
+    assert any((second[name] - third[name]).abs().max() > 1e-3 for name in mean)
+    for name, value in ended.items():
+        np.testing.assert_allclose(value, mean[name], atol=1e-6)

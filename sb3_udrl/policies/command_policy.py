@@ -43,6 +43,7 @@ class CommandPolicy(GradientFit):
         by default the latter where the space is bounded, a Gaussian elsewhere
     :param ortho_init: orthogonal initial weights
     :param standardize_observations: standardize the features of non-image observations by the data
+    :param average_weights: end each training at the average of the weights over its second half, not at the last ones
     :param features_extractor_class: by default chosen from the observation space:
         ``NatureCNN`` for images, ``SmallCNN`` for those below 36 by 36 pixels, ``CombinedExtractor`` for Dict, else
         ``FlattenExtractor``
@@ -68,6 +69,7 @@ class CommandPolicy(GradientFit):
         box_head: str | None = None,
         ortho_init: bool = True,
         standardize_observations: bool = True,
+        average_weights: bool = True,
         features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
@@ -92,7 +94,7 @@ class CommandPolicy(GradientFit):
         self.return_scale, self.horizon_scale = return_scale, horizon_scale
         bounded = isinstance(action_space, spaces.Box) and action_space.is_bounded()
         self.box_head = box_head or ("discretized" if bounded else "gaussian")
-        self.standardize_observations = standardize_observations
+        self.standardize_observations, self.average_weights = standardize_observations, average_weights
 
         self.features_extractor = self.make_features_extractor()
         self.trunk = ConditionedMlp(
@@ -131,6 +133,7 @@ class CommandPolicy(GradientFit):
             "box_head": self.box_head,
             "ortho_init": self.ortho_init,
             "standardize_observations": self.standardize_observations,
+            "average_weights": self.average_weights,
             "features_extractor_class": self.features_extractor_class,
             "features_extractor_kwargs": self.features_extractor_kwargs,
             "optimizer_class": self.optimizer_class,

@@ -12,6 +12,7 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import update_learning_rate
+from torch.nn.utils import parameters_to_vector
 
 from sb3_udrl.buffers import CommandBatch, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import map_observation
@@ -26,6 +27,7 @@ class GradientFit(BehaviorPolicy):
     """A behavior function that is a network with an ``action_head`` and an ``optimizer``."""
 
     action_head: ActionHead
+    average_weights: bool = True
 
     @abstractmethod
     def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
@@ -54,7 +56,9 @@ class GradientFit(BehaviorPolicy):
 
     def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:
         """
-        Take gradient steps on random batches, or go through all episodes until held-out ones get no better.
+        Take gradient steps on random batches, and end at the average of the weights over the second half of them, which
+        acts more steadily than the last ones (suffix averaging, arXiv 1109.5647, section 4); or go through all episodes
+        until held-out ones get no better.
 
         :param replay_buffer: episodes to learn from, at least one
         :param options: how
@@ -63,12 +67,23 @@ class GradientFit(BehaviorPolicy):
         update_learning_rate(self.optimizer, options.learning_rate)
         if options.patience is not None:
             return self._fit_to_convergence(replay_buffer, options, options.patience)
-        losses, batch = [], None
+        losses, batch, total = [], None, th.zeros(())
+        n_left_out = options.gradient_steps // 2 if self.average_weights else options.gradient_steps - 1
         for batch in self._batches(replay_buffer, options):
             losses.append(self._step(*batch))
+            if len(losses) > n_left_out:
+                total = total + parameters_to_vector(self.parameters()).detach()
         if batch is None:
             return FitReport(0, {})
+        self._set_weights(total / (len(losses) - n_left_out))
         return FitReport(len(losses), {"loss": float(th.stack(losses).mean()), **self._agreement(batch)})
+
+    @th.no_grad()
+    def _set_weights(self, weights: th.Tensor) -> None:
+        """Parameters from one vector, in their order."""
+        parameters = list(self.parameters())
+        for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
+            parameter.copy_(part.view_as(parameter))
 
     def _step(self, observations: PyTorchObs, commands: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """One gradient step on a batch; returns its loss."""
