@@ -14,6 +14,8 @@ from sb3_udrl.commands.samplers import CommandSampler
 
 _MIN_ELITES = 5
 _MIN_SPREAD = 0.1  # of the mean: elites that are nearly alike would hardly be asked for more
+_BANDS = (0.0, 1.0, 3.0, 10.0, 30.0)
+_RELATIVE_BANDS = (0.0, 1.0, 3.0)  # where labels say little, higher commands bring out chance, which is then imitated
 
 
 class Elites(NamedTuple):
@@ -136,7 +138,8 @@ class AdaptiveCommands(JointCommands):
 
     :param n_elites: at most so many best episodes to draw from; relative commands have no elites
     :param elite_share: at most this share of the stored episodes, though five at least
-    :param bands: edges of the bands, in standard deviations, ascending from 0
+    :param bands: edges of the bands, in standard deviations, ascending from 0; by default 0, 1, 3, 10, 30, and for relative
+        commands 0, 1, 3
     :param verbose: verbosity level
     :raises ValueError: if an argument is out of its range
     """
@@ -145,14 +148,19 @@ class AdaptiveCommands(JointCommands):
         self,
         n_elites: int = 50,
         elite_share: float = 0.05,
-        bands: tuple[float, ...] = (0.0, 1.0, 3.0, 10.0, 30.0),
+        bands: tuple[float, ...] | None = None,
         verbose: int = 0,
     ) -> None:
-        if len(bands) < 2 or bands[0] != 0 or (np.diff(bands) <= 0).any():
+        if bands is not None and (len(bands) < 2 or bands[0] != 0 or (np.diff(bands) <= 0).any()):
             raise ValueError(f"bands={bands}: give at least two edges, ascending from 0")
-        super().__init__(n_elites, elite_share, bands[-1], verbose)
-        self.bands = np.asarray(bands, dtype=np.float64)
+        super().__init__(n_elites, elite_share, verbose=verbose)
+        self._bands = bands
         self._achieved: tuple[NDArray[np.float64], NDArray[np.float64], float] | None = None
+
+    @property
+    def bands(self) -> NDArray[np.float64]:
+        """Edges of the bands."""
+        return np.asarray(self._bands or (_RELATIVE_BANDS if self.replay_buffer.relative else _BANDS), dtype=np.float64)
 
     def _forget(self) -> None:
         super()._forget()
