@@ -145,6 +145,14 @@ def test_adaptive_tries_every_band_at_first():
     assert (np.histogram(optimism, sampler.bands)[0] > 100).all()
 
 
+@pytest.mark.parametrize(("relative", "highest"), [(False, 30), (True, 3)])
+def test_adaptive_asks_for_less_under_relative_commands(relative, highest):
+    sampler = attached(AdaptiveCommands())
+    sampler.model.replay_buffer = SimpleNamespace(relative=relative)
+    optimism = sampler.draw_optimism(None, 1000)
+    assert 0.8 * highest < optimism.max() <= highest
+
+
 @pytest.mark.parametrize("bands", [(0,), (1, 2), (0, 2, 2), (0, 2, 1)])
 def test_adaptive_needs_ascending_bands(bands):
     with pytest.raises(ValueError, match=r"bands=\(.*: give at least two edges, ascending from 0"):
