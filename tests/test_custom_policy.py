@@ -145,3 +145,11 @@ def test_training_ends_at_the_average_of_the_weights_over_its_second_half():
     assert any((second[name] - third[name]).abs().max() > 1e-3 for name in mean)
     for name, value in ended.items():
         np.testing.assert_allclose(value, mean[name], atol=1e-6)
+
+
+def test_frozen_weights_stay_as_they_are_bit_by_bit():
+    model = tiny_model(make_vec(Scripted), gradient_steps=9, policy_kwargs={"net_arch": [8]})  # five weights are averaged
+    frozen = model.policy.trunk.layers[0].linear.weight.requires_grad_(False)
+    before, moving = frozen.clone(), model.policy.action_head.linear.weight.detach().clone()
+    model.learn(200)
+    assert th.equal(frozen, before) and not th.equal(model.policy.action_head.linear.weight, moving)

@@ -139,8 +139,9 @@ def test_the_best_are_looked_up_anew_by_every_rollout_and_by_learn(parent, looks
     assert sampler.sample(FIRST).desired_return.max() >= 1000
 
 
-def test_adaptive_tries_every_band_at_first():
-    sampler = attached(AdaptiveCommands(bands=(0, 1, 3, 10, 30)))
+@pytest.mark.parametrize("bands", [(0, 1, 3, 10, 30), [0, 2, 5], np.array([0, 2, 5])])
+def test_adaptive_tries_every_band_at_first(bands):
+    sampler = attached(AdaptiveCommands(bands=bands))
     optimism = sampler.draw_optimism(sampler.elites(), 1000)
     assert (np.histogram(optimism, sampler.bands)[0] > 100).all()
 

@@ -159,8 +159,9 @@ class AdaptiveCommands(JointCommands):
 
     @property
     def bands(self) -> NDArray[np.float64]:
-        """Edges of the bands."""
-        return np.asarray(self._bands or (_RELATIVE_BANDS if self.replay_buffer.relative else _BANDS), dtype=np.float64)
+        """Edges of the bands, in standard deviations, ``(n_bands + 1,)``."""
+        by_default = _RELATIVE_BANDS if self.replay_buffer.relative else _BANDS
+        return np.asarray(by_default if self._bands is None else self._bands, dtype=np.float64)
 
     def _forget(self) -> None:
         super()._forget()

@@ -68,22 +68,16 @@ class GradientFit(BehaviorPolicy):
         if options.patience is not None:
             return self._fit_to_convergence(replay_buffer, options, options.patience)
         losses, batch, total = [], None, th.zeros(())
-        n_left_out = options.gradient_steps // 2 if self.average_weights else options.gradient_steps - 1
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]  # frozen ones stay bit by bit
         for batch in self._batches(replay_buffer, options):
             losses.append(self._step(*batch))
-            if len(losses) > n_left_out:
-                total = total + parameters_to_vector(self.parameters()).detach()
+            if self.average_weights and len(losses) > options.gradient_steps // 2:
+                total = total + parameters_to_vector(learned).detach()
         if batch is None:
             return FitReport(0, {})
-        self._set_weights(total / (len(losses) - n_left_out))
+        if self.average_weights:
+            _set_weights(learned, total / (len(losses) - options.gradient_steps // 2))
         return FitReport(len(losses), {"loss": float(th.stack(losses).mean()), **self._agreement(batch)})
-
-    @th.no_grad()
-    def _set_weights(self, weights: th.Tensor) -> None:
-        """Parameters from one vector, in their order."""
-        parameters = list(self.parameters())
-        for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
-            parameter.copy_(part.view_as(parameter))
 
     def _step(self, observations: PyTorchObs, commands: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """One gradient step on a batch; returns its loss."""
@@ -152,3 +146,10 @@ class GradientFit(BehaviorPolicy):
 def _rows(examples: Examples, rows: slice | th.Tensor | NDArray[Any]) -> Examples:
     observations, commands, actions = examples
     return map_observation(lambda tensor: tensor[rows], observations), commands[rows], actions[rows]
+
+
+@th.no_grad()
+def _set_weights(parameters: list[th.nn.Parameter], weights: th.Tensor) -> None:
+    """Give parameters the values of one vector, in their order, ``(n_weights,)``."""
+    for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
+        parameter.copy_(part.view_as(parameter))
