@@ -4,13 +4,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch as th
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_udrl.buffers import returns_to_go
-from sb3_udrl.buffers.relative import Outcomes, local_fit, scores, situation_features
+from sb3_udrl.buffers.relative import Outcomes, local_fit, own_shares, scores, situation_features
 
 
 def outcomes(episodes, gamma):
@@ -142,6 +144,34 @@ def test_local_fit_agrees_with_least_squares(seed, constant, n_features):
         solution, *_ = np.linalg.lstsq(equations, np.concatenate((values[row], np.zeros(n_features))))
         np.testing.assert_allclose(expected[row], solution[0])
         np.testing.assert_allclose(deviation[row], (values[row] - offsets[row] @ solution[1:]).std())
+
+
+# Shares
+
+
+def test_shares_by_hand():
+    """Two episodes, of three steps and of two. With gae_lambda 1 nothing is taken off, with 0 all that is still to come."""
+    differences, steps = np.array([1.0, 2, 4, 8, 16]), np.array([3, 2, 1, 2, 1])
+    np.testing.assert_array_equal(own_shares(differences, steps, 0.5, 1.0), differences)
+    np.testing.assert_array_equal(own_shares(differences, steps, 0.5, 0.0), [1 - 1, 2 - 2, 4, 8 - 8, 16])
+    np.testing.assert_array_equal(own_shares(differences, steps, 0.5, 0.5), [0 + 0 / 4 + 4 / 16, 0 + 4 / 4, 4, 0 + 16 / 4, 16])
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_shares_are_generalized_advantage_estimates(lengths, gamma, gae_lambda, seed):
+    """As SB3's rollout buffer computes them from rewards and values, episode by episode."""
+    rng = np.random.default_rng(seed)
+    rewards, values = [rng.normal(size=length) for length in lengths], [rng.normal(size=length) for length in lengths]
+    expected = []
+    for r, v in zip(rewards, values, strict=True):
+        buffer = RolloutBuffer(len(r), spaces.Discrete(2), spaces.Discrete(2), gae_lambda=gae_lambda, gamma=gamma)
+        buffer.rewards[:, 0], buffer.values[:, 0] = r, v
+        buffer.compute_returns_and_advantage(th.zeros(1), np.ones(1))
+        expected.append(buffer.advantages[:, 0])
+    differences = np.concatenate([returns_to_go(r, gamma) - v for r, v in zip(rewards, values, strict=True)])
+    steps = np.concatenate([np.arange(length, 0, -1) for length in lengths])
+    np.testing.assert_allclose(own_shares(differences, steps, gamma, gae_lambda), np.concatenate(expected), atol=1e-4)
 
 
 # Scores

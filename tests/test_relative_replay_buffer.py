@@ -21,12 +21,24 @@ def test_labels_by_hand():
     Ten episodes pay nothing, one pays 1 at each of its three steps. With a discount of one half, 1.75, 1.5 and 1 followed
     there. Each step is compared with all eleven of its time, itself included.
     """
-    buffer = relative_buffer(gamma=0.5, n_neighbors=11)
+    followed = np.array([1.75, 1.5, 1])
+    deviations = followed * np.sqrt(10) / 11
+    check_labels_of_one_better_episode(1, followed, deviations)
+
+
+def test_labels_by_hand_where_steps_answer_for_less_of_what_follows():
+    """As above. With gae_lambda of one half, 1 + 0.5 / 2 + ... of the rewards count, which vary by so much less."""
+    followed, shares = np.array([1.75, 1.5, 1]), np.array([1.3125, 1.25, 1])
+    everywhere = [np.append(np.repeat(-x / 11, 10), x * 10 / 11) for x in (followed, shares)]
+    ratio = np.linalg.norm(everywhere[1]) / np.linalg.norm(everywhere[0])
+    check_labels_of_one_better_episode(0.5, shares, followed * np.sqrt(10) / 11 * ratio)
+
+
+def check_labels_of_one_better_episode(gae_lambda, followed, deviations):
+    buffer = relative_buffer(gamma=0.5, gae_lambda=gae_lambda, n_neighbors=11)
     for _ in range(10):
         buffer.add(episode([0, 0, 0]))
     buffer.add(episode([1, 1, 1]))
-    followed = np.array([1.75, 1.5, 1])
-    deviations = followed * np.sqrt(10) / 11
     smallest = 0.1 * deviations.mean()
     better = buffer.transitions(np.array([10]))
     np.testing.assert_allclose(better.desired_return, followed * 10 / 11 / (deviations + smallest), rtol=1e-5)
@@ -198,6 +210,8 @@ def test_all_observations(space):
         ("gamma", 1.01, "gamma=1.01: must be between 0 and 1"),
         ("gamma", -0.1, "gamma=-0.1: must be between 0 and 1"),
         ("gamma", np.nan, "gamma=nan: must be between 0 and 1"),
+        ("gae_lambda", 1.01, "gae_lambda=1.01: must be between 0 and 1"),
+        ("gae_lambda", np.nan, "gae_lambda=nan: must be between 0 and 1"),
         ("n_neighbors", 0, "n_neighbors=0: must be between 1 and n_references="),
         ("n_neighbors", 10**9, "n_neighbors=1000000000: must be between 1 and n_references="),
         ("trailing_probability", 0.5, "trailing_probability=0.5: relative labels have no segments.*gamma"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -84,6 +85,28 @@ def local_fit(values: Floats, offsets: Floats) -> tuple[Floats, Floats]:
     slopes = np.linalg.solve(moments, offsets.transpose(0, 2, 1) @ values[:, :, None])
     residuals = values - (offsets @ slopes)[:, :, 0]
     return mean - (center * slopes[:, :, 0]).sum(1), residuals.std(1)
+
+
+def own_shares(differences: Floats, steps: NDArray[np.int64], gamma: float, gae_lambda: float) -> Floats:
+    """
+    What each step has to answer for itself of how much better it went than usual: what went better from later steps on is
+    these steps' doing, the less so the later they come. It is the weighting of generalized advantage estimation
+    (arXiv 1506.02438, equation 16), with differences from what is usual in the place of errors of a value function.
+
+    :param differences: from what is usual, of whole episodes that lie end to end, ``(n,)``
+    :param steps: steps to the end of the episode, ``(n,)``
+    :param gamma: discount factor of the differences
+    :param gae_lambda: 1 leaves the differences as they are, 0 leaves each step the change to the next one alone
+    :return: ``(n,)``
+    """
+    inside = steps > 1  # another step of the episode follows
+    backwards = accumulate(
+        zip(differences[::-1].tolist(), (gamma * gae_lambda * inside)[::-1].tolist(), strict=True),
+        lambda following, step: step[0] + step[1] * following,
+        initial=0.0,
+    )
+    sums = np.fromiter(backwards, np.float64, len(differences) + 1)[::-1]
+    return sums[:-1] - gamma * np.where(inside, sums[1:], 0.0)
 
 
 def scores(differences: Floats, deviations: Floats) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import GrowableArray, map_observation
 from sb3_udrl.buffers.episodes import Episode, returns_to_go
-from sb3_udrl.buffers.relative import Outcomes, local_fit, scores, situation_features
+from sb3_udrl.buffers.relative import Outcomes, local_fit, own_shares, scores, situation_features
 from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
@@ -24,7 +24,8 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     decide. So the discounted return that followed a step is compared to what followed the nearest neighbors of its
     situation among the stored steps: a linear fit to these says what is usual right there, and the label is the difference
     from that in standard deviations. Comparisons run over the steps that are known of both: what a time limit cut off counts
-    neither way. New steps are labelled when they are needed, and all of them anew now and then, since what is usual changes.
+    neither way. What later steps of the episode did better is taken off, so that each step answers for itself. New steps are
+    labelled when they are needed, and all of them anew now and then, since what is usual changes.
 
     It takes the same idea as advantage-conditioned policies (arXiv 1912.13465), with neighbors in the place of a learned
     value function: nothing but actions is learned.
@@ -33,6 +34,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     :param observation_space: as for :class:`EpisodicReplayBuffer`
     :param action_space: as for :class:`EpisodicReplayBuffer`
     :param gamma: discount factor: how far ahead consequences count, about ``1 / (1 - gamma)`` steps
+    :param gae_lambda: how far what follows a step is its own doing: at 1 all of it, at 0 just the change to the next step
     :param n_neighbors: situations to compare with
     :param n_references: number of stored steps, drawn anew each time, among which neighbors are searched
     :param relabel_share: label everything anew when the buffer has seen so many new transitions, as a share of those it holds
@@ -48,6 +50,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         gamma: float = 0.99,
+        gae_lambda: float = 0.9,
         n_neighbors: int = 64,
         n_references: int = 8000,
         relabel_share: float = 1 / 3,
@@ -55,6 +58,8 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     ) -> None:
         if not 0 <= gamma <= 1:
             raise ValueError(f"gamma={gamma}: must be between 0 and 1")
+        if not 0 <= gae_lambda <= 1:
+            raise ValueError(f"gae_lambda={gae_lambda}: must be between 0 and 1")
         if not 1 <= n_neighbors <= n_references:
             raise ValueError(f"n_neighbors={n_neighbors}: must be between 1 and n_references={n_references}")
         if not relabel_share > 0:
@@ -64,8 +69,8 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
                 f"trailing_probability={kwargs['trailing_probability']}: relative labels have no segments, leave it at 1 and "
                 "set gamma instead"
             )
-        self.gamma, self.n_neighbors, self.n_references = gamma, n_neighbors, n_references
-        self.relabel_share = relabel_share
+        self.gamma, self.gae_lambda = gamma, gae_lambda
+        self.n_neighbors, self.n_references, self.relabel_share = n_neighbors, n_references, relabel_share
         super().__init__(buffer_size, observation_space, action_space, **kwargs)
 
     def reset(self) -> None:
@@ -94,11 +99,17 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         else:
             self._n_relabelled = self.n_transitions_added
         self._n_labelled = self.n_transitions_added
-        for start in range(0, len(steps), _STEPS_AT_A_TIME):
-            self._score(steps[start : start + _STEPS_AT_A_TIME], stored)
+        if len(steps) == 0:  # all that was new has been forgotten again
+            return
+        parts = np.split(steps, range(_STEPS_AT_A_TIME, len(steps), _STEPS_AT_A_TIME))
+        differences, deviations = np.concatenate([self._compare(part, stored) for part in parts], axis=1)
+        shares = own_shares(differences, self._steps_to_go.rows[steps], self.gamma, self.gae_lambda)
+        if differences.any():  # what is usual varies as much less as shares are smaller
+            deviations *= np.linalg.norm(shares) / np.linalg.norm(differences)
+        self._scores.rows[steps] = scores(shares, deviations)
 
-    def _score(self, steps: NDArray[np.int64], stored: NDArray[np.int64]) -> None:
-        """Compare steps to their neighbors among the stored ones."""
+    def _compare(self, steps: NDArray[np.int64], stored: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How much better steps went than their neighbors among the stored ones, and how much these vary, ``(2, n)``."""
         from scipy.spatial import cKDTree  # slow to import
 
         references = self.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
@@ -114,7 +125,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         outcomes = Outcomes(self._discounted.rows, self._steps_to_go.rows, open_ended)
         differences = outcomes.differences(steps, references[neighbors], self.gamma)
         offsets = features[neighbors].astype(np.float64) - situations[:, None]
-        self._scores.rows[steps] = scores(*local_fit(differences, offsets))
+        return np.stack(local_fit(differences, offsets))
 
     def _stored_rows(self) -> NDArray[np.int64]:
         """The rows of all stored episodes; between them may lie those of forgotten ones."""
