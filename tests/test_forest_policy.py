@@ -173,6 +173,38 @@ def test_it_is_fitted_again_after_so_many_episodes():
     assert paces(range(100), refit_episodes=4) == [10, 50, 90]
 
 
+def test_new_trees_take_the_place_of_the_oldest():
+    forest = policy(spaces.Discrete(3), new_trees=3)
+    forest.fit(buffer_of(np.arange(100) % 2, spaces.Discrete(3)), OPTIONS)
+    before = forest.learned.estimator
+    old = list(before.estimators_)
+    forest.fit(buffer_of(np.arange(200) // 100, spaces.Discrete(3)), OPTIONS)
+    after = forest.learned.estimator
+    assert before.estimators_ == old and len(after.estimators_) == after.n_estimators == 10
+    assert after.estimators_[:7] == old[3:] and not set(after.estimators_[7:]) & set(old)
+    situations = np.arange(200, dtype=np.float32)[:, None]
+    new = np.mean([tree.predict_proba(np.c_[situations, np.zeros((200, 2))])[:, 1] for tree in after.estimators_[7:]], axis=0)
+    assert new[:90].max() < 0.2 and new[110:].min() > 0.8  # they learned from the present data
+    # and none is kept that knows other actions
+    forest.fit(buffer_of(np.arange(300) % 3, spaces.Discrete(3)), OPTIONS)
+    assert not set(forest.learned.estimator.estimators_) & set(after.estimators_)
+
+
+def test_more_new_trees_than_there_are():
+    forest = policy(spaces.Discrete(2), new_trees=1000)
+    for _ in range(2):
+        forest.fit(buffer_of(np.arange(100) % 2, spaces.Discrete(2)), OPTIONS)
+        assert len(forest.learned.estimator.estimators_) == 10
+
+
+def test_only_forests_exchange_trees():
+    for unsuitable in ({"estimator": "sklearn.tree.DecisionTreeClassifier", "estimator_kwargs": None}, {"standardize": True}):
+        with pytest.raises(ValueError, match="new_trees=5: only random forests and extra trees of discrete actions"):
+            policy(spaces.Discrete(2), new_trees=5, **unsuitable)
+    with pytest.raises(ValueError, match="new_trees=5: only random forests and extra trees of discrete actions"):
+        policy(spaces.Box(-1, 1, (1,)), new_trees=5)
+
+
 def test_a_loaded_model_without_its_buffer_waits_for_data():
     forest = policy(spaces.Discrete(2), refit_share=0.5)
     forest.fit(buffer_of(np.arange(100) % 2, spaces.Discrete(2)), OPTIONS)
@@ -319,6 +351,7 @@ def test_inputs_that_are_not_finite(value):
     [
         ({"refit_share": 0}, "refit_share=0: must be positive"),
         ({"refit_episodes": 0}, "refit_episodes=0: must be at least 1, or None"),
+        ({"new_trees": 0}, "new_trees=0: must be at least 1, or None"),
         ({"max_transitions": 0}, "max_transitions=0: must be at least 1, or None"),
         ({"smoothing": 1.5}, "smoothing=1.5: must be between 0 and 1"),
         ({"n_jobs": 0}, "n_jobs=0: must be at least 1, or -1"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -94,6 +96,28 @@ def prepare(template: Any, n_outputs: int, seed: int, n_jobs: int, standardize: 
     if n_outputs > 1 and not get_tags(fresh).target_tags.multi_output:
         fresh = (MultiOutputClassifier if is_classifier(fresh) else MultiOutputRegressor)(fresh)
     return make_pipeline(StandardScaler(), fresh) if standardize else fresh
+
+
+def can_grow(template: Any) -> bool:
+    """
+    Whether an estimator can exchange some of its trees.
+
+    :param template: an estimator
+    """
+    return isinstance(template, RandomForestClassifier | ExtraTreesClassifier)
+
+
+def rejuvenated(fresh: Any, fitted: Any, n_new: int) -> Any:
+    """
+    A forest that keeps its younger trees when it is fitted again, and grows new ones in the place of the oldest.
+
+    :param fresh: an unfitted forest, whose settings count
+    :param fitted: the forest whose trees to keep; it is left as it is
+    :param n_new: number of trees to exchange
+    """
+    forest = copy.copy(fitted).set_params(**{**fresh.get_params(), "warm_start": True})
+    forest.estimators_ = fitted.estimators_[n_new:]
+    return forest
 
 
 def takes_weights(estimator: Any) -> bool:

@@ -79,6 +79,13 @@ class DiscreteHead:
         """
         return actions.reshape(len(actions), -1).astype(np.int64) - self.start
 
+    def present(self, actions: Array) -> list[Indices]:
+        """
+        :param actions: ``(n, *action_shape)``
+        :return: which values each component takes among them, ascending
+        """
+        return [np.unique(column) for column in self.to_indices(actions).T]
+
     def fit(self, estimator: Any, examples: Examples) -> Learned:
         """
         Fit a classifier.
@@ -88,7 +95,7 @@ class DiscreteHead:
         :raises ValueError: if a component has the same value everywhere
         """
         indices = self.to_indices(examples.actions)
-        present = [np.unique(column) for column in indices.T]
+        present = self.present(examples.actions)
         for component, values in enumerate(present):
             if len(values) == 1:
                 where = f" in component {component}" if len(present) > 1 else ""

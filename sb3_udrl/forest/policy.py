@@ -12,8 +12,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.command import Command
-from sb3_udrl.forest.estimators import make_estimator, prepare, takes_weights, threads
-from sb3_udrl.forest.examples import draw_examples, to_inputs
+from sb3_udrl.forest.estimators import can_grow, make_estimator, prepare, rejuvenated, takes_weights, threads
+from sb3_udrl.forest.examples import Examples, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
 from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport
@@ -50,6 +50,8 @@ class ForestPolicy(BehaviorPolicy):
     :param estimator_kwargs: arguments of the class that the path names
     :param refit_share: fit again when the buffer has seen so many new transitions, as a share of those that were fitted last
     :param refit_episodes: fit again after so many new episodes instead
+    :param new_trees: exchange only so many trees at each fit, the oldest ones, for trees that are grown on the present data: for
+        random forests and extra trees of discrete actions. All are new if None
     :param max_transitions: fit to so many transitions at most, drawn as the buffer's ``sampling`` says; no bound if None
     :param smoothing: share of uniformly random actions in the probabilities of discrete ones, so that actions that the data
         lack keep a place
@@ -67,6 +69,7 @@ class ForestPolicy(BehaviorPolicy):
         estimator_kwargs: dict[str, Any] | None = None,
         refit_share: float = 0.05,
         refit_episodes: int | None = None,
+        new_trees: int | None = None,
         max_transitions: int | None = None,
         smoothing: float = 0.01,
         standardize: bool = False,
@@ -75,7 +78,8 @@ class ForestPolicy(BehaviorPolicy):
         super().__init__(observation_space, action_space)
         if not refit_share > 0:
             raise ValueError(f"refit_share={refit_share}: must be positive")
-        for name, value in (("refit_episodes", refit_episodes), ("max_transitions", max_transitions)):
+        at_least_one = {"refit_episodes": refit_episodes, "new_trees": new_trees, "max_transitions": max_transitions}
+        for name, value in at_least_one.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1, or None")
         if not 0 <= smoothing <= 1:
@@ -83,11 +87,17 @@ class ForestPolicy(BehaviorPolicy):
         if n_jobs == 0 or n_jobs < -1:
             raise ValueError(f"n_jobs={n_jobs}: must be at least 1, or -1 for all cores")
         self.estimator, self.estimator_kwargs = estimator, estimator_kwargs
-        self.refit_share, self.refit_episodes, self.max_transitions = refit_share, refit_episodes, max_transitions
+        self.refit_share, self.refit_episodes, self.new_trees = refit_share, refit_episodes, new_trees
+        self.max_transitions = max_transitions
         self.smoothing, self.standardize, self.n_jobs = smoothing, standardize, n_jobs
         box = isinstance(action_space, spaces.Box)
         self.head = ContinuousHead(action_space) if box else DiscreteHead(action_space, smoothing)  # type: ignore[arg-type]
         self._template = make_estimator(*self._estimator_or_default(), classifies=not box)
+        if new_trees is not None and (standardize or not can_grow(self._template)):
+            raise ValueError(
+                f"new_trees={new_trees}: only random forests and extra trees of discrete actions, without standardize, can "
+                "exchange some of their trees. Leave it at None"
+            )
         self.learned: Learned | None = None
         self._last_fit = Progress(0, 0, 0)
         # inputs (n, n_inputs) -> probabilities (n, n_components, most values), or means (n, n_components, 1)
@@ -107,6 +117,7 @@ class ForestPolicy(BehaviorPolicy):
             "estimator_kwargs",
             "refit_share",
             "refit_episodes",
+            "new_trees",
             "max_transitions",
             "smoothing",
             "standardize",
@@ -143,11 +154,18 @@ class ForestPolicy(BehaviorPolicy):
             holds_out=isinstance(self.head, ContinuousHead),
         )
         with threads(self.n_jobs):
-            learned = self.head.fit(estimator, examples)
+            learned = self.head.fit(self._with_kept_trees(estimator, examples), examples)
         self.take_over(learned, now)
         few = slice(None, None, len(examples.inputs) // _N_LOOKED_AT + 1)
         metrics = self.head.metrics(self.outputs(examples.inputs[few]), learned, examples.actions[few])
         return FitReport(1, {**metrics, "n_examples": len(examples.inputs)})
+
+    def _with_kept_trees(self, fresh: Any, examples: Examples) -> Any:
+        """Where only some trees are exchanged, the forest with the others, unless the data hold other actions than before."""
+        if self.new_trees is None or self.learned is None or not isinstance(self.head, DiscreteHead):
+            return fresh
+        unchanged = map(np.array_equal, self.head.present(examples.actions), self.learned.present)
+        return rejuvenated(fresh, self.learned.estimator, self.new_trees) if all(unchanged) else fresh
 
     def _is_due(self, now: Progress) -> bool:
         last = self._last_fit if now.n_episodes >= self._last_fit.n_episodes else Progress(0, 0, self._last_fit.n_stored)
