@@ -195,7 +195,7 @@ def test_values_of_a_known_trial(commands):
     suggested = {
         "learning_rate": 1e-3,
         "batch_size_pow": 7,
-        "buffer_size": 50_000,
+        "buffer_size": 30_000,
         "train_freq": 125,
         "updates_per_step": 0.5,
         "sampling": "return",
@@ -208,14 +208,15 @@ def test_values_of_a_known_trial(commands):
         "net_depth": 2,
         "commands": commands,
         "gamma": 0.98,
+        "gae_lambda": 0.95,
     }
-    gamma = {"gamma": 0.98} if commands == "relative" else {}  # absolute labels know no discount
+    gamma = {"gamma": 0.98, "gae_lambda": 0.95} if commands == "relative" else {}  # absolute labels know no discount
     n_elites = {"n_elites": 20} if commands == "absolute" else {}  # relative commands know no elites
     trial = optuna.trial.FixedTrial(suggested)
     assert sample_udrl_params(trial, 0, 8, {}) == {
         "learning_rate": 1e-3,
         "batch_size": 128,
-        "buffer_size": 50_000,
+        "buffer_size": 30_000,
         "train_freq": 125,
         "gradient_steps": 62,
         "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3, **gamma},

@@ -25,7 +25,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
     suggested: Params = {
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
         "batch_size_pow": trial.suggest_int("batch_size_pow", 6, 10),
-        "buffer_size": trial.suggest_categorical("buffer_size", [20_000, 50_000, 100_000, 200_000]),
+        "buffer_size": trial.suggest_categorical("buffer_size", [15_000, 30_000, 100_000, 200_000]),
         "train_freq": trial.suggest_categorical("train_freq", [32, 64, 125, 250, 500]),
         "updates_per_step": trial.suggest_categorical("updates_per_step", [0.25, 0.5, 1.0, 2.0]),
         "sampling": trial.suggest_categorical("sampling", ["transitions", "episodes", "return", "rank"]),
@@ -39,6 +39,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
     }
     if suggested["commands"] == "relative":
         suggested["gamma"] = trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995])
+        suggested["gae_lambda"] = trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0])
     else:
         suggested["n_elites"] = trial.suggest_categorical("n_elites", [10, 20, 50, 100])
     if n_actions > 0:
@@ -65,7 +66,7 @@ def convert_udrl_params(sampled_params: Params) -> Params:
         # Per step of the vectorized environment, so that training as often is not also training more
         "gradient_steps": max(1, round(params["train_freq"] * params.pop("updates_per_step"))),
         "replay_buffer_kwargs": {
-            name: params.pop(name) for name in ("sampling", "sampling_temperature", "gamma") if name in params
+            name: params.pop(name) for name in ("sampling", "sampling_temperature", "gamma", "gae_lambda") if name in params
         },
         "command_sampler": "joint",
         "command_sampler_kwargs": {name: params.pop(name) for name in ("n_elites", "optimism") if name in params},
