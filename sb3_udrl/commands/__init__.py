@@ -1,7 +1,7 @@
 """Commands, and the callbacks that choose them."""
 
 from sb3_udrl.commands.command import Command, advance, make_command
-from sb3_udrl.commands.joint import AdaptiveCommands, JointCommands
+from sb3_udrl.commands.joint import AdaptiveCommands, EliteCommands, JointCommands
 from sb3_udrl.commands.registry import COMMAND_SAMPLERS, make_command_sampler
 from sb3_udrl.commands.samplers import (
     CommandSampler,
@@ -17,6 +17,7 @@ __all__ = [
     "Command",
     "CommandSampler",
     "CurriculumCommands",
+    "EliteCommands",
     "FixedCommands",
     "JointCommands",
     "MeanPlusStdCommands",

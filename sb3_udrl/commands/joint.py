@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 import numpy as np
@@ -49,27 +50,44 @@ class Elites(NamedTuple):
         )
 
 
-class JointCommands(CommandSampler):
+class EliteCommands(CommandSampler):
     """
     One of the best episodes is drawn; its return and its length are asked for together, both raised along their trend.
 
+    A subclass says by how much.
+
     :param n_elites: at most so many best episodes to draw from; relative commands have no elites
     :param elite_share: at most this share of the stored episodes, though five at least
-    :param optimism: commands ask for up to this many standard deviations more
     :param verbose: verbosity level
     :raises ValueError: if an argument is out of its range
     """
 
-    def __init__(self, n_elites: int = 50, elite_share: float = 0.05, optimism: float = 3.0, verbose: int = 0) -> None:
+    def __init__(self, n_elites: int = 50, elite_share: float = 0.05, verbose: int = 0) -> None:
         super().__init__(verbose)
         if n_elites < 1:
             raise ValueError(f"n_elites={n_elites}: must be at least 1")
         if not 0 < elite_share <= 1:
             raise ValueError(f"elite_share={elite_share}: must be between 0 and 1")
-        if not optimism >= 0:
-            raise ValueError(f"optimism={optimism}: must be at least 0")
-        self.n_elites, self.elite_share, self.optimism = n_elites, elite_share, optimism
+        self.n_elites, self.elite_share = n_elites, elite_share
         self._elites: Elites | None = None  # what commands go by until the next rollout starts
+
+    @abstractmethod
+    def draw_optimism(self, elites: Elites, n: int) -> NDArray[np.float64]:
+        """
+        How much more to ask for, in spreads.
+
+        :param elites: the best episodes
+        :param n: number of commands
+        :return: ``(n,)``
+        """
+
+    @abstractmethod
+    def best_optimism(self, elites: Elites) -> float:
+        """
+        How much more to ask for when it counts.
+
+        :param elites: the best episodes
+        """
 
     # Here and not in the methods with an underscore, which subclasses are free to replace
 
@@ -98,24 +116,6 @@ class JointCommands(CommandSampler):
         trend = np.corrcoef(returns, lengths)[0, 1] if np.ptp(lengths) > 0 else 0.0
         return Elites(returns, lengths, float(return_spread), float(trend * length_spread))
 
-    def draw_optimism(self, elites: Elites, n: int) -> NDArray[np.float64]:
-        """
-        How much more to ask for, in spreads.
-
-        :param elites: the best episodes
-        :param n: number of commands
-        :return: ``(n,)``
-        """
-        return self.rng.uniform(0, self.optimism, n)
-
-    def best_optimism(self, elites: Elites) -> float:
-        """
-        How much more to ask for when it counts.
-
-        :param elites: the best episodes
-        """
-        return self.optimism / 2
-
     def sample(self, observations: Observation) -> Command:
         n, elites = n_rows(observations), self._elites or self.elites()
         self._elites = elites
@@ -128,16 +128,40 @@ class JointCommands(CommandSampler):
         return elites.raised(*center, np.array([self.best_optimism(elites)]))
 
 
-class AdaptiveCommands(JointCommands):
+class JointCommands(EliteCommands):
     """
-    Joint commands whose optimism is found out while training.
+    Elite commands that ask for up to a fixed number of standard deviations more.
+
+    :param n_elites: as for :class:`EliteCommands`
+    :param elite_share: as for :class:`EliteCommands`
+    :param optimism: commands ask for up to this many standard deviations more
+    :param verbose: verbosity level
+    :raises ValueError: if an argument is out of its range
+    """
+
+    def __init__(self, n_elites: int = 50, elite_share: float = 0.05, optimism: float = 3.0, verbose: int = 0) -> None:
+        super().__init__(n_elites, elite_share, verbose)
+        if not optimism >= 0:
+            raise ValueError(f"optimism={optimism}: must be at least 0")
+        self.optimism = optimism
+
+    def draw_optimism(self, elites: Elites, n: int) -> NDArray[np.float64]:
+        return self.rng.uniform(0, self.optimism, n)
+
+    def best_optimism(self, elites: Elites) -> float:
+        return self.optimism / 2
+
+
+class AdaptiveCommands(EliteCommands):
+    """
+    Elite commands whose optimism is found out while training.
 
     How much more can usefully be asked for depends on the task, by orders of magnitude. So optimism is split into bands,
     and the return that was achieved after asking within each band decides, by Thompson sampling, which band the next
     episode is asked in. Commands are chosen by what came of commands; actions are learned by imitation alone.
 
-    :param n_elites: at most so many best episodes to draw from; relative commands have no elites
-    :param elite_share: at most this share of the stored episodes, though five at least
+    :param n_elites: as for :class:`EliteCommands`
+    :param elite_share: as for :class:`EliteCommands`
     :param bands: edges of the bands, in standard deviations, ascending from 0; by default 0, 1, 3, 10, 30, and for relative
         commands 0, 1, 3
     :param verbose: verbosity level
@@ -153,7 +177,7 @@ class AdaptiveCommands(JointCommands):
     ) -> None:
         if bands is not None and (len(bands) < 2 or bands[0] != 0 or (np.diff(bands) <= 0).any()):
             raise ValueError(f"bands={bands}: give at least two edges, ascending from 0")
-        super().__init__(n_elites, elite_share, verbose=verbose)
+        super().__init__(n_elites, elite_share, verbose)
         self._bands = bands
         self._achieved: tuple[NDArray[np.float64], NDArray[np.float64], float] | None = None
 

@@ -50,8 +50,8 @@ class ForestPolicy(BehaviorPolicy):
     :param estimator_kwargs: arguments of the class that the path names
     :param refit_share: fit again when the buffer has seen so many new transitions, as a share of those that were fitted last
     :param refit_episodes: fit again after so many new episodes instead
-    :param new_trees: exchange only so many trees at each fit, the oldest ones, for trees that are grown on the present data: for
-        random forests and extra trees of discrete actions. All are new if None
+    :param new_trees: exchange only so many trees at each fit, the oldest ones, for trees that are grown on the present data:
+        for random forests and extra trees of discrete actions. All are new if None
     :param max_transitions: fit to so many transitions at most, drawn as the buffer's ``sampling`` says; no bound if None
     :param smoothing: share of uniformly random actions in the probabilities of discrete ones, so that actions that the data
         lack keep a place
