@@ -101,18 +101,21 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         self._n_labelled = self.n_transitions_added
         if len(steps) == 0:  # all that was new has been forgotten again
             return
+        references = self.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
+        open_ended = np.zeros(len(self._rewards), dtype=np.bool_)
+        open_ended[stored] = np.repeat(self._truncated.rows, self.lengths)
+        outcomes = Outcomes(self._discounted.rows, self._steps_to_go.rows, open_ended)
         parts = np.split(steps, range(_STEPS_AT_A_TIME, len(steps), _STEPS_AT_A_TIME))
-        differences, deviations = np.concatenate([self._compare(part, stored) for part in parts], axis=1)
+        differences, deviations = np.concatenate([self._compare(part, references, outcomes) for part in parts], axis=1)
         shares = own_shares(differences, self._steps_to_go.rows[steps], self.gamma, self.gae_lambda)
         if differences.any():  # what is usual varies as much less as shares are smaller
             deviations *= np.linalg.norm(shares) / np.linalg.norm(differences)
         self._scores.rows[steps] = scores(shares, deviations)
 
-    def _compare(self, steps: NDArray[np.int64], stored: NDArray[np.int64]) -> NDArray[np.float64]:
-        """How much better steps went than their neighbors among the stored ones, and how much these vary, ``(2, n)``."""
+    def _compare(self, steps: NDArray[np.int64], references: NDArray[np.int64], outcomes: Outcomes) -> NDArray[np.float64]:
+        """How much better steps went than their neighbors among the references, and how much these vary, ``(2, n)``."""
         from scipy.spatial import cKDTree  # slow to import
 
-        references = self.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
         rows = np.concatenate((references, steps))
         observations = map_observation(lambda array: array.rows[rows], self._observations)
         features = situation_features(observations, self.observation_space)
@@ -120,9 +123,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         n_neighbors = min(self.n_neighbors, len(references))
         situations = features[len(references) :]
         _, neighbors = tree.query(situations, k=range(1, n_neighbors + 1), eps=1.0)
-        open_ended = np.zeros(len(self._rewards), dtype=np.bool_)
-        open_ended[stored] = np.repeat(self._truncated.rows, self.lengths)
-        outcomes = Outcomes(self._discounted.rows, self._steps_to_go.rows, open_ended)
         differences = outcomes.differences(steps, references[neighbors], self.gamma)
         offsets = features[neighbors].astype(np.float64) - situations[:, None]
         return np.stack(local_fit(differences, offsets))
