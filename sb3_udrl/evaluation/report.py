@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from stable_baselines3.common.env_util import make_vec_env
 
+from sb3_udrl.evaluation.environments import make_evaluation_env
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.evaluation.following import command_following, run_commands
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
@@ -27,14 +27,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
     parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environment")
+    parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
     parser.add_argument("--returns", type=float, nargs=2, metavar=("LOW", "HIGH"), help="desired returns, or deviations")
     parser.add_argument("--horizons", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of desired horizons")
     args = parser.parse_args(arguments)
+    model = UDRL.load(args.model, device="cpu")
+    env = make_evaluation_env(args.env, args.seed, args.vec_normalize)
     output = args.output or args.model.parent
     output.mkdir(parents=True, exist_ok=True)
-
-    model = UDRL.load(args.model, device="cpu")
-    env = make_vec_env(args.env, n_envs=8, seed=args.seed, env_kwargs={"render_mode": None})
     asked = model.policy.eval_command.tolist()
     command = f"a return of {asked[0]:.1f} in {asked[1]:.0f} steps"
     if model.policy.relative:

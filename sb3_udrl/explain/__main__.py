@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 import gymnasium as gym
-from stable_baselines3.common.env_util import make_vec_env
 
+from sb3_udrl.evaluation.environments import make_evaluation_env
 from sb3_udrl.explain.contributions import explainable
 from sb3_udrl.explain.report import Report
 from sb3_udrl.udrl import UDRL
@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="folder for the report; explanation/ beside the model by default")
     parser.add_argument("--episodes", type=int, default=16, help="episodes to look at (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environment (default: %(default)s)")
+    parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
     parser.add_argument(
         "--distill",
         action=argparse.BooleanOptionalAction,
@@ -37,7 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
         if value < least:
             parser.error(f"{option} {value}: must be at least {least}")
     try:
-        env = make_vec_env(args.env, n_envs=8, seed=args.seed, env_kwargs={"render_mode": None})
+        env = make_evaluation_env(args.env, args.seed, args.vec_normalize)
+    except FileNotFoundError as error:
+        parser.error(f"--vec-normalize: {error}")
     except gym.error.Error as error:
         parser.error(f"--env {args.env}: {error}")
     try:

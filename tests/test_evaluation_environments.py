@@ -1,0 +1,65 @@
+"""The environments that saved models are looked at in."""
+
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from helpers import tiny_model
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_udrl import UDRL
+from sb3_udrl.evaluation.environments import N_ENVS, make_evaluation_env
+from sb3_udrl.evaluation.report import main as report
+from sb3_udrl.explain.__main__ import main as explain
+
+
+@pytest.fixture
+def statistics(tmp_path):
+    """Mean 2 and standard deviation 4 in every component."""
+    env = VecNormalize(make_vec_env("CartPole-v1", 1))
+    env.obs_rms.mean[:], env.obs_rms.var[:] = 2.0, 16.0
+    env.save(str(tmp_path / "vecnormalize.pkl"))
+    return tmp_path / "vecnormalize.pkl"
+
+
+def test_observations_are_standardized_and_rewards_exact(statistics):
+    plain, normalized = make_evaluation_env("CartPole-v1", 3), make_evaluation_env("CartPole-v1", 3, statistics)
+    assert normalized.num_envs == N_ENVS
+    np.testing.assert_allclose(normalized.reset(), (plain.reset() - 2) / 4, rtol=1e-5)
+    for _ in range(30):  # statistics stay as they are
+        actions = np.ones(N_ENVS, dtype=np.int64)
+        (seen, rewards, dones, _), (raw, *_) = normalized.step(actions), plain.step(actions)
+        np.testing.assert_allclose(seen, (raw - 2) / 4, rtol=1e-5)
+        assert rewards.tolist() == [1] * N_ENVS
+    assert dones.size == N_ENVS
+
+
+def test_missing_statistics(tmp_path, capsys):
+    tiny_model("CartPole-v1").save(tmp_path / "model.zip")
+    missing = [str(tmp_path / "model.zip"), "--env", "CartPole-v1", "--vec-normalize", str(tmp_path / "missing.pkl")]
+    with pytest.raises(SystemExit):
+        explain(missing)
+    assert "missing.pkl: there is no such file" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"missing\.pkl: there is no such file"):
+        report(missing)
+
+
+def test_the_report_plays_with_statistics(statistics, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    tiny_model("CartPole-v1").save(tmp_path / "model.zip")
+    seen = []
+    predict = UDRL.predict
+    monkeypatch.setattr(
+        UDRL, "predict", lambda self, obs, *args, **kwargs: seen.append(obs) or predict(self, obs, *args, **kwargs)
+    )
+    report([str(tmp_path / "model.zip"), "--env", "CartPole-v1", "--episodes", "1", "--vec-normalize", str(statistics)])
+    np.testing.assert_allclose(seen[0], -0.5, atol=0.02)  # CartPole starts near zero
+
+
+def test_explanations_are_of_episodes_with_statistics(statistics, tmp_path, monkeypatch):
+    tiny_model("CartPole-v1").save(tmp_path / "model.zip")
+    played = Mock()
+    monkeypatch.setattr("sb3_udrl.explain.__main__.Report", played)
+    explain([str(tmp_path / "model.zip"), "--env", "CartPole-v1", "--vec-normalize", str(statistics)])
+    np.testing.assert_allclose(played.call_args.args[1].reset(), -0.5, atol=0.02)
