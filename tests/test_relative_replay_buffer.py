@@ -7,7 +7,7 @@ import pytest
 from gymnasium import spaces
 from helpers import episode, relative_buffer
 
-from sb3_udrl.buffers import Episode, RelativeReplayBuffer
+from sb3_udrl.buffers import Episode, RelativeReplayBuffer, relative_replay_buffer
 
 
 def labels(buffer):
@@ -202,6 +202,20 @@ def test_all_observations(space):
         buffer.add(Episode(row, np.array([action]), np.array([100 * (i % 2) + action], dtype=np.float32)))
     stored = buffer.transitions(np.arange(40))
     assert np.mean(np.sign(stored.desired_return) == 2 * stored.actions.astype(int) - 1) == 1
+
+
+def test_labels_do_not_depend_on_how_many_steps_are_compared_at_a_time(monkeypatch):
+    """All are compared with the same draw of references."""
+    found = []
+    for steps_at_a_time in (4096, 7):
+        monkeypatch.setattr(relative_replay_buffer, "_STEPS_AT_A_TIME", steps_at_a_time)
+        situations = spaces.Discrete(4)  # without units, so that nothing is standardized
+        buffer = RelativeReplayBuffer(1000, situations, spaces.Discrete(2), n_neighbors=5, n_references=20, seed=0)
+        rng = np.random.default_rng(0)
+        for _ in range(10):
+            buffer.add(Episode(rng.integers(4, size=6), np.zeros(6, dtype=np.int64), rng.random(6, dtype=np.float32)))
+        found.append(buffer.transitions(np.arange(10)).desired_return)
+    np.testing.assert_allclose(*found, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
