@@ -151,7 +151,8 @@ def write_index(output: Path) -> None:
     :param output: folder of the report
     """
     pages = sorted(path.stem for path in output.glob("*.md") if path.stem != "index")
-    lines = ["# Results", "", "What `python -m sb3_udrl.benchmark` measured, see [benchmark](../guide/benchmark.md)."]
+    lines = ["# Results", ""]
+    lines += ["What `python -m sb3_udrl.benchmark` measured ([how](../guide/benchmark.md)), and studies of the Zoo."]
     lines += ["", "```{toctree}", ":maxdepth: 1", "", *pages, "```"]
     (output / "index.md").write_text("\n".join(lines) + "\n")
 
