@@ -16,9 +16,7 @@ from sb3_udrl.commands.samplers import CommandSampler
 _MIN_ELITES = 5
 _MIN_SPREAD = 0.1  # of the mean: elites that are nearly alike would hardly be asked for more
 _BANDS = (0.0, 1.0, 3.0, 10.0, 30.0)
-# Where labels say little, higher commands bring out chance, which is then imitated. And one action changes the return of an
-# episode too little to choose between lower bands by it
-_RELATIVE_BANDS = (0.0, 3.0)
+_RELATIVE_BANDS = (0.0, 1.0, 3.0)  # where labels say little, higher commands bring out chance, which is then imitated
 
 
 class Elites(NamedTuple):
@@ -165,7 +163,7 @@ class AdaptiveCommands(EliteCommands):
     :param n_elites: as for :class:`EliteCommands`
     :param elite_share: as for :class:`EliteCommands`
     :param bands: edges of the bands, in standard deviations, ascending from 0; by default 0, 1, 3, 10, 30, and for relative
-        commands a single one up to 3
+        commands 0, 1, 3
     :param verbose: verbosity level
     :raises ValueError: if an argument is out of its range
     """
