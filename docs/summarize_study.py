@@ -25,8 +25,7 @@ print(f"# Study {study_name}\n")
 print(f"`{command}`\n")
 print(
     f"{len(study.trials)} trials, {len(complete)} of them complete, the others pruned or failed; Optuna {optuna.__version__}. "
-    "Values are the Zoo's: mean greedy return of its last evaluation. The best of many single runs are lucky ones: "
-    f"settings were taken from here only where other seeds confirmed them.\n"
+    "Values are the Zoo's: mean greedy return of its last evaluation. The best of many single runs are lucky ones.\n"
 )
 print("| | importance | " + " | ".join(f"trial {trial.number}" for trial in best) + " |")
 print("|---" * (2 + len(best)) + "|")
