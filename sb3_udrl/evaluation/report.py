@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sb3_udrl.evaluation.environments import make_evaluation_env
+from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.evaluation.following import command_following, run_commands
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
-from sb3_udrl.udrl import UDRL
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,17 +21,13 @@ def main(arguments: list[str] | None = None) -> None:
     :param arguments: command line, by default that of the process
     """
     parser = argparse.ArgumentParser(prog="python -m sb3_udrl.evaluation.report", description=main.__doc__)
-    parser.add_argument("model", type=Path, help="saved model (.zip)")
-    parser.add_argument("--env", required=True, help="environment id")
+    add_model_arguments(parser)
     parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
     parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the environment")
-    parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
     parser.add_argument("--returns", type=float, nargs=2, metavar=("LOW", "HIGH"), help="desired returns, or deviations")
     parser.add_argument("--horizons", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of desired horizons")
     args = parser.parse_args(arguments)
-    model = UDRL.load(args.model, device="cpu")
-    env = make_evaluation_env(args.env, args.seed, args.vec_normalize)
+    model, env = load_model(parser, args)
     output = args.output or args.model.parent
     output.mkdir(parents=True, exist_ok=True)
     asked = model.policy.eval_command.tolist()
