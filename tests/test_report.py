@@ -55,7 +55,7 @@ def test_models_with_relative_commands(tmp_path, capsys):
     run(tmp_path)
     printed = capsys.readouterr().out
     assert "asked for 2.0 standard deviations above the usual" in printed
-    (line,) = [line for line in printed.splitlines() if "commands from -2.0 to 2.0 deviations: mean returns" in line]
+    (line,) = [line for line in printed.splitlines() if "commands from -3.0 to 3.0 deviations: mean returns" in line]
     assert len(line.split(":")[1].split(",")) == 9
     run(tmp_path, "--returns", "0", "1")
     assert "commands from 0.0 to 1.0 deviations" in capsys.readouterr().out

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
 
     if model.policy.relative:
-        low, high = args.returns or (-abs(asked[0]), abs(asked[0]))
+        low, high = args.returns or (-3, 3)
         deviations = np.linspace(low, high, 9)
         achieved = run_commands(model, env, np.repeat(deviations, args.episodes), np.inf)[0].reshape(-1, args.episodes)
         means = ", ".join(f"{mean:.1f}" for mean in achieved.mean(1))
