@@ -1,5 +1,7 @@
 """Small models, episodes and buffers that many tests start from."""
 
+import inspect
+
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
@@ -23,6 +25,9 @@ def tiny_model(env, policy="CommandPolicy", net_arch=(16,), **kwargs):
     """A model that learns next to nothing, fast."""
     policy_kwargs = {"net_arch": list(net_arch), **kwargs.pop("policy_kwargs", {})}
     return UDRL(policy, env, **{**TINY, "policy_kwargs": policy_kwargs, **kwargs})
+
+
+DEFAULT_SAMPLER = inspect.signature(UDRL).parameters["command_sampler"].default
 
 
 def probe_model(env, n_timesteps=1_500, **kwargs):

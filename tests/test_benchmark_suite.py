@@ -131,7 +131,7 @@ def test_another_definition_is_another_run(change):
 
 
 @pytest.mark.parametrize(
-    "spelled_out", [{"commands": "absolute"}, {"policy_kwargs": {"conditioning": "gating"}}, {"buffer_size": 100_000}]
+    "spelled_out", [{"command_sampler": "adaptive"}, {"policy_kwargs": {"conditioning": "gating"}}, {"buffer_size": 100_000}]
 )
 def test_a_default_that_is_spelled_out_is_the_same_run(spelled_out):
     assert replace(RUN, section="mine", hyperparams={**RUN.hyperparams, **spelled_out}).run_id == RUN.run_id

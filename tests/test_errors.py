@@ -91,6 +91,7 @@ def test_rewards_that_are_too_large_for_single_precision():
         ("epsilon", [0.1, -0.1], r"epsilon=\[0.1, -0.1\]"),
         ("warm_up", "random", r"warm_up='random': choose one of \['mixed', 'network', 'sticky', 'uniform'\]"),
         ("command_sampler", "best", r"command_sampler='best': choose one of \[.*'fixed'"),
+        ("command_sampler", None, r"command_sampler=None: choose one of"),
         ("command_sampler", dict, r"command_sampler=<class 'dict'>: choose one of"),
         ("command_sampler_kwargs", {"n_elite": 5}, r"command_sampler_kwargs=\{'n_elite': 5\} do not fit \w+Commands"),
         ("replay_buffer_kwargs", {"retention": "worst"}, r"retention='worst': choose one of \['best', 'mixed', 'recent'\]"),

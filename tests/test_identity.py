@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from helpers import probe_model
+from helpers import DEFAULT_SAMPLER, probe_model
 from stable_baselines3.common.envs import (
     IdentityEnv,
     IdentityEnvBox,
@@ -28,7 +28,7 @@ def make(env_class, **kwargs):
 
 
 def achieved(env_class, policy_kwargs=None, **kwargs):
-    settings = {"gradient_steps": 100, "policy_kwargs": policy_kwargs or {}, "command_sampler": None}
+    settings = {"gradient_steps": 100, "policy_kwargs": policy_kwargs or {}, "command_sampler": DEFAULT_SAMPLER}
     model = probe_model(make(env_class, **kwargs), 9_000, **settings)
     mean, _ = evaluate_policy(model, make(env_class, **kwargs), 40)
     return mean / 5

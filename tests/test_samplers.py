@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import CommandSpy, episode, make_vec, small_buffer, tiny_model
+from helpers import DEFAULT_SAMPLER, CommandSpy, episode, make_vec, small_buffer, tiny_model
 from probe_envs import Scripted
 from stable_baselines3.common.callbacks import CallbackList, EveryNTimesteps
 
@@ -73,6 +73,12 @@ def test_joint_asks_for_less_and_less(progress_remaining, highest):
     optimism = sampler.draw_optimism(sampler.elites(), 1000)
     assert optimism.min() >= 0 and 0.99 * highest < optimism.max() <= highest
     assert sampler.best_optimism(sampler.elites()) == highest / 2
+
+
+@pytest.mark.parametrize("progress_remaining", [1.0, 0.75, 0.0])
+def test_joint_asks_for_as_much_always_unless_told_otherwise(progress_remaining):
+    sampler = attached(JointCommands(optimism=8.0), progress_remaining=progress_remaining)
+    assert sampler.best_optimism(sampler.elites()) == 4
 
 
 def test_joint_asks_for_no_more_where_the_best_are_all_alike():
@@ -154,6 +160,14 @@ def test_adaptive_tries_every_band_at_first(bands):
     assert (np.histogram(optimism, sampler.bands)[0] > 100).all()
 
 
+@pytest.mark.parametrize(("relative", "highest"), [(False, 30), (True, 3)])
+def test_adaptive_asks_for_less_under_relative_commands(relative, highest):
+    sampler = attached(AdaptiveCommands())
+    sampler.model.replay_buffer = SimpleNamespace(relative=relative)
+    optimism = sampler.draw_optimism(None, 1000)
+    assert 0.8 * highest < optimism.max() <= highest
+
+
 @pytest.mark.parametrize("bands", [(0,), (1, 2), (0, 2, 2), (0, 2, 1)])
 def test_adaptive_needs_ascending_bands(bands):
     with pytest.raises(ValueError, match=r"bands=\(.*: give at least two edges, ascending from 0"):
@@ -220,10 +234,9 @@ def test_every_sampler_trains_by_its_name(name):
     np.testing.assert_allclose(model.policy.eval_command, np.concatenate(expected), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("commands", "expected"), [("absolute", AdaptiveCommands), ("relative", JointCommands)])
-def test_one_that_suits_the_commands_is_installed_by_default(commands, expected):
-    model = tiny_model(make_vec(Scripted), commands=commands).learn(40)
-    assert type(model._command_sampler) is expected
+def test_one_is_installed_by_default():
+    model = tiny_model(make_vec(Scripted)).learn(40)
+    assert type(model._command_sampler) is COMMAND_SAMPLERS[DEFAULT_SAMPLER]
 
 
 def test_arguments_reach_the_sampler():

@@ -15,6 +15,8 @@ from sb3_udrl.commands.samplers import CommandSampler
 
 _MIN_ELITES = 5
 _MIN_SPREAD = 0.1  # of the mean: elites that are nearly alike would hardly be asked for more
+_BANDS = (0.0, 1.0, 3.0, 10.0, 30.0)
+_RELATIVE_BANDS = (0.0, 1.0, 3.0)  # where labels say little, higher commands bring out chance, which is then imitated
 
 
 class Elites(NamedTuple):
@@ -128,14 +130,12 @@ class EliteCommands(CommandSampler):
 
 class JointCommands(EliteCommands):
     """
-    Elite commands that ask for up to a number of standard deviations more, which falls linearly over the training.
-
-    High commands learn fast. What they add is imitated, chance as well, so in the end agents asked for less act better.
+    Elite commands that ask for up to a number of standard deviations more, which may change linearly over the training.
 
     :param n_elites: as for :class:`EliteCommands`
     :param elite_share: as for :class:`EliteCommands`
-    :param optimism: commands ask for up to this many standard deviations more at first
-    :param final_optimism: and for up to this many in the end
+    :param optimism: commands ask for up to this many standard deviations more
+    :param final_optimism: and for up to this many at the end of the training; by default it stays as it is
     :param verbose: verbosity level
     :raises ValueError: if an argument is out of its range
     """
@@ -145,14 +145,15 @@ class JointCommands(EliteCommands):
         n_elites: int = 50,
         elite_share: float = 0.05,
         optimism: float = 3.0,
-        final_optimism: float = 0.0,
+        final_optimism: float | None = None,
         verbose: int = 0,
     ) -> None:
         super().__init__(n_elites, elite_share, verbose)
-        for name, value in (("optimism", optimism), ("final_optimism", final_optimism)):
-            if not value >= 0:
-                raise ValueError(f"{name}={value}: must be at least 0")
-        self.optimism, self.final_optimism = optimism, final_optimism
+        self.optimism = optimism
+        self.final_optimism = optimism if final_optimism is None else final_optimism
+        for name in ("optimism", "final_optimism"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 0")
 
     @property
     def highest_optimism(self) -> float:
@@ -177,7 +178,8 @@ class AdaptiveCommands(EliteCommands):
 
     :param n_elites: as for :class:`EliteCommands`
     :param elite_share: as for :class:`EliteCommands`
-    :param bands: edges of the bands, in standard deviations, ascending from 0
+    :param bands: edges of the bands, in standard deviations, ascending from 0; by default 0, 1, 3, 10, 30, and for relative
+        commands 0, 1, 3
     :param verbose: verbosity level
     :raises ValueError: if an argument is out of its range
     """
@@ -186,14 +188,20 @@ class AdaptiveCommands(EliteCommands):
         self,
         n_elites: int = 50,
         elite_share: float = 0.05,
-        bands: tuple[float, ...] = (0, 1, 3, 10, 30),
+        bands: tuple[float, ...] | None = None,
         verbose: int = 0,
     ) -> None:
-        if len(bands) < 2 or bands[0] != 0 or (np.diff(bands) <= 0).any():
+        if bands is not None and (len(bands) < 2 or bands[0] != 0 or (np.diff(bands) <= 0).any()):
             raise ValueError(f"bands={bands}: give at least two edges, ascending from 0")
         super().__init__(n_elites, elite_share, verbose)
-        self.bands: NDArray[np.float64] = np.asarray(bands, dtype=np.float64)
+        self._bands = bands
         self._achieved: tuple[NDArray[np.float64], NDArray[np.float64], float] | None = None
+
+    @property
+    def bands(self) -> NDArray[np.float64]:
+        """Edges of the bands, in standard deviations, ``(n_bands + 1,)``."""
+        by_default = _RELATIVE_BANDS if self.replay_buffer.relative else _BANDS
+        return np.asarray(by_default if self._bands is None else self._bands, dtype=np.float64)
 
     def _forget(self) -> None:
         super()._forget()

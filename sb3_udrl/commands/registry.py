@@ -21,21 +21,16 @@ COMMAND_SAMPLERS: dict[str, type[CommandSampler]] = {
     "quantile": QuantileCommands,
     "curriculum": CurriculumCommands,
 }
-SAMPLERS_BY_COMMANDS = {"absolute": "adaptive", "relative": "joint"}
 
 
-def make_command_sampler(
-    name: str | type[CommandSampler] | None, kwargs: dict[str, Any] | None, commands: str = "absolute"
-) -> CommandSampler:
+def make_command_sampler(name: str | type[CommandSampler], kwargs: dict[str, Any] | None) -> CommandSampler:
     """
     Build a command sampler.
 
-    :param name: a key of ``COMMAND_SAMPLERS``, or a class; by default the one that suits the commands
+    :param name: a key of ``COMMAND_SAMPLERS``, or a class
     :param kwargs: its arguments
-    :param commands: ``"absolute"`` or ``"relative"``
     :raises ValueError: if the name is unknown, or an argument is
     """
-    name = SAMPLERS_BY_COMMANDS[commands] if name is None else name
     sampler_class = COMMAND_SAMPLERS.get(name) if isinstance(name, str) else name
     if not (isinstance(sampler_class, type) and issubclass(sampler_class, CommandSampler)):
         raise ValueError(f"command_sampler={name!r}: choose one of {sorted(COMMAND_SAMPLERS)}, or pass a CommandSampler class")

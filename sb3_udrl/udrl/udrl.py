@@ -58,9 +58,9 @@ class UDRL(CommandedAlgorithm):
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
     :param commands: what is asked for: ``"absolute"``, a return within a horizon, or ``"relative"``, to do so much better
         than usual from here, which often learns faster
-    :param command_sampler: who decides what is asked for: ``"adaptive"`` (absolute commands by default), ``"joint"`` (relative
-        ones), ``"mean_plus_std"``, ``"fixed"``, ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is
-        given to ``learn(callback=...)`` takes its place
+    :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
+        ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)``
+        takes its place
     :param command_sampler_kwargs: its arguments
     :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs
     :param validation_fraction: share of the episodes that is held out, with ``patience``
@@ -102,7 +102,7 @@ class UDRL(CommandedAlgorithm):
         temperature: float | list[float] = 1.0,
         epsilon: float | list[float] = 0.0,
         commands: str = "absolute",
-        command_sampler: str | type[CommandSampler] | None = None,
+        command_sampler: str | type[CommandSampler] = "adaptive",
         command_sampler_kwargs: dict[str, Any] | None = None,
         patience: int | None = None,
         validation_fraction: float = 0.1,
@@ -169,7 +169,7 @@ class UDRL(CommandedAlgorithm):
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
         self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
-        make_command_sampler(self.command_sampler, self.command_sampler_kwargs, self.commands)  # so that a mistake shows here
+        make_command_sampler(self.command_sampler, self.command_sampler_kwargs)  # so that a mistake shows here
         self._stores_raw_obs = True
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -368,7 +368,7 @@ class UDRL(CommandedAlgorithm):
         if len(samplers) > 1:
             raise ValueError(f"callback holds {len(samplers)} command samplers: each episode gets one command, so pass one")
         if not samplers:
-            samplers = [make_command_sampler(self.command_sampler, self.command_sampler_kwargs, self.commands)]
+            samplers = [make_command_sampler(self.command_sampler, self.command_sampler_kwargs)]
             callback = CallbackList([samplers[0], callback])
         self._command_sampler = samplers[0]
         track_evaluations(callback)
