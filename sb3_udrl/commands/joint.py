@@ -130,42 +130,26 @@ class EliteCommands(CommandSampler):
 
 class JointCommands(EliteCommands):
     """
-    Elite commands that ask for up to a number of standard deviations more, which may change linearly over the training.
+    Elite commands that ask for up to a fixed number of standard deviations more.
 
     :param n_elites: as for :class:`EliteCommands`
     :param elite_share: as for :class:`EliteCommands`
     :param optimism: commands ask for up to this many standard deviations more
-    :param final_optimism: and for up to this many at the end of the training; by default it stays as it is
     :param verbose: verbosity level
     :raises ValueError: if an argument is out of its range
     """
 
-    def __init__(
-        self,
-        n_elites: int = 50,
-        elite_share: float = 0.05,
-        optimism: float = 3.0,
-        final_optimism: float | None = None,
-        verbose: int = 0,
-    ) -> None:
+    def __init__(self, n_elites: int = 50, elite_share: float = 0.05, optimism: float = 3.0, verbose: int = 0) -> None:
         super().__init__(n_elites, elite_share, verbose)
+        if not optimism >= 0:
+            raise ValueError(f"optimism={optimism}: must be at least 0")
         self.optimism = optimism
-        self.final_optimism = optimism if final_optimism is None else final_optimism
-        for name in ("optimism", "final_optimism"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 0")
-
-    @property
-    def highest_optimism(self) -> float:
-        """The highest optimism at present, in standard deviations."""
-        left = self.model._current_progress_remaining
-        return left * self.optimism + (1 - left) * self.final_optimism
 
     def draw_optimism(self, elites: Elites, n: int) -> NDArray[np.float64]:
-        return self.rng.uniform(0, self.highest_optimism, n)
+        return self.rng.uniform(0, self.optimism, n)
 
     def best_optimism(self, elites: Elites) -> float:
-        return self.highest_optimism / 2
+        return self.optimism / 2
 
 
 class AdaptiveCommands(EliteCommands):
