@@ -8,8 +8,9 @@ import yaml
 from rl_zoo3 import ALGOS
 
 import sb3_udrl.envs  # noqa: F401
+from sb3_udrl import UDRL
 from sb3_udrl.benchmark.runner import all_runs
-from sb3_udrl.benchmark.suite import SUITES, Run, load_suite, merge, read_hyperparams
+from sb3_udrl.benchmark.suite import SUITES, Run, defaults_of, load_suite, merge, read_hyperparams
 
 SUITE = {
     "seeds": [1, 2],
@@ -189,3 +190,14 @@ def test_suites_that_come_with_the_package(path):
         assert all(step % conditions.eval_freq == 0 for step in conditions.report_at)
     for run in all_runs(suite, suite.seeds).values():
         assert run.algo in ALGOS and run.run_id and run.n_timesteps >= run.eval_freq
+
+
+@pytest.mark.parametrize("pair", load_suite("ablation").pairs(), ids=" on ".join)
+def test_ablations_are_what_their_names_say_and_can_be_built(pair):
+    environment, name = pair
+    hyperparams = load_suite("ablation").run(*pair, 1).hyperparams
+    arguments = {argument: value for argument, value in hyperparams.items() if argument in defaults_of(UDRL.__init__)}
+    model = UDRL(hyperparams["policy"], gym.make(environment), **arguments)
+    assert model.commands == ("absolute" if name.startswith("absolute") else "relative")
+    for named in ("adaptive", "joint"):
+        assert named not in name or model.command_sampler == named
