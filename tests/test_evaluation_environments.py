@@ -1,5 +1,6 @@
 """The environments that saved models are looked at in."""
 
+import argparse
 from unittest.mock import Mock
 
 import numpy as np
@@ -8,7 +9,9 @@ from helpers import tiny_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+import sb3_udrl.envs  # noqa: F401
 from sb3_udrl import UDRL
+from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.environments import N_ENVS, make_evaluation_env
 from sb3_udrl.evaluation.report import main as report
 from sb3_udrl.explain.__main__ import main as explain
@@ -69,3 +72,12 @@ def test_explanations_are_of_episodes_with_statistics(statistics, tmp_path, monk
     monkeypatch.setattr("sb3_udrl.explain.__main__.Report", played)
     explain([str(tmp_path / "model.zip"), "--env", "CartPole-v1", "--vec-normalize", str(statistics)])
     np.testing.assert_allclose(played.call_args.args[1].reset(), -0.5, atol=0.02)
+
+
+def test_pictures_are_seen_as_the_model_sees_them(tmp_path):
+    model = tiny_model("Catch-v0")
+    model.save(tmp_path / "model.zip")
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    _, env = load_model(parser, parser.parse_args([str(tmp_path / "model.zip"), "--env", "Catch-v0"]))
+    assert env.observation_space == model.observation_space

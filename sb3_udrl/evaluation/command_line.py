@@ -26,10 +26,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[UDRL, VecEnv]:
     """
-    The model and its environment; what cannot be loaded ends the program with a line that says why.
+    The model and its environment, wrapped as the model needs it (images, channels first).
 
     :param parser: where :func:`add_model_arguments` was called
     :param args: what it parsed
+    :return: the model, on the CPU, and eight environments
+    :raises SystemExit: if something cannot be loaded, after a line that says what and why
     """
     try:
         env = make_evaluation_env(args.env, args.seed, args.vec_normalize)
@@ -38,6 +40,7 @@ def load_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tup
     except gym.error.Error as error:
         parser.error(f"--env {args.env}: {error}")
     try:
-        return UDRL.load(args.model, env=env, device="cpu"), env
+        model = UDRL.load(args.model, env=env, device="cpu")
     except (FileNotFoundError, ValueError) as error:
         parser.error(f"{args.model} with --env {args.env}: {error}")
+    return model, model.env
