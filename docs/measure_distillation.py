@@ -5,6 +5,7 @@ Run: python docs/measure_distillation.py ENV SEED [MAX_LEAF_NODES ...]
 
 import sys
 import time
+from pathlib import Path
 
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
@@ -12,16 +13,21 @@ from stable_baselines3.common.env_util import make_vec_env
 from sb3_udrl import UDRL
 from sb3_udrl.explain import distill
 
-SETTINGS = {
-    "CartPole-v1": (50_000, dict(buffer_size=100_000, learning_starts=1000, train_freq=64)),
-    "LunarLander-v3": (150_000, dict(buffer_size=30_000)),
+SETTINGS = {  # those of hyperparams/udrl.yml
+    "CartPole-v1": (50_000, dict(learning_starts=1000, train_freq=64)),
+    "LunarLander-v3": (1_000_000, dict()),
 }
 
 th.set_num_threads(1)
 env_id, seed = sys.argv[1], int(sys.argv[2])
 n_steps, settings = SETTINGS[env_id]
 env = make_vec_env(env_id, n_envs=8, env_kwargs=dict(render_mode=None))
-model = UDRL("CommandPolicy", env, commands="relative", seed=seed, **settings).learn(n_steps)
+saved = Path(f"{env_id}_{seed}.zip")  # training takes minutes, and other sizes of trees need no other network
+if saved.exists():
+    model = UDRL.load(saved, env)
+else:
+    model = UDRL("CommandPolicy", env, commands="relative", buffer_size=30_000, seed=seed, **settings).learn(n_steps)
+    model.save(saved)
 for max_leaf_nodes in [int(argument) for argument in sys.argv[3:]] or [64]:
     start = time.process_time()
     found = distill(model, env, max_leaf_nodes)

@@ -94,6 +94,7 @@ def test_rewards_that_are_too_large_for_single_precision():
         ("command_sampler", None, r"command_sampler=None: choose one of"),
         ("command_sampler", dict, r"command_sampler=<class 'dict'>: choose one of"),
         ("command_sampler_kwargs", {"n_elite": 5}, r"command_sampler_kwargs=\{'n_elite': 5\} do not fit \w+Commands"),
+        ("replay_buffer_kwargs", {"size": 5}, r"replay_buffer_kwargs=\{'size': 5\} do not fit \w+ReplayBuffer.*size"),
         ("replay_buffer_kwargs", {"retention": "worst"}, r"retention='worst': choose one of \['best', 'mixed', 'recent'\]"),
         ("replay_buffer_kwargs", {"sampling": "best"}, r"sampling='best': choose one of \['episodes', 'rank'"),
         ("replay_buffer_kwargs", {"trailing_probability": 2}, "trailing_probability=2: must be between 0 and 1"),

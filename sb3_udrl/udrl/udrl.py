@@ -152,14 +152,13 @@ class UDRL(CommandedAlgorithm):
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
         if getattr(self, "replay_buffer", None) is None:
-            replay_buffer_class = self.replay_buffer_class or BUFFERS_BY_COMMANDS[self.commands]
-            self.replay_buffer = replay_buffer_class(
-                self.buffer_size,
-                self.observation_space,
-                self.action_space,
-                seed=self.rng,
-                **(self.replay_buffer_kwargs or {}),
-            )
+            buffer_class = self.replay_buffer_class or BUFFERS_BY_COMMANDS[self.commands]
+            kwargs = self.replay_buffer_kwargs or {}
+            spaces_of_data = (self.observation_space, self.action_space)
+            try:
+                self.replay_buffer = buffer_class(self.buffer_size, *spaces_of_data, seed=self.rng, **kwargs)
+            except TypeError as error:
+                raise ValueError(f"replay_buffer_kwargs={kwargs} do not fit {buffer_class.__name__}: {error}") from error
         policy_class = cast(type[BehaviorPolicy], self.policy_class)
         policy = policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
         self.policy = policy.to(self.device)
