@@ -11,8 +11,11 @@ from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_
 from test_explain_contributions import examples, forest
 from test_explain_importance import Rule
 
+from sb3_udrl.commands.command import Command
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.explain import contributions, distill, play, rules
+from sb3_udrl.explain.distillation import _lesson
+from sb3_udrl.explain.situations import Situations
 from sb3_udrl.forest import ForestPolicy
 
 FEW = {"n_rounds": 2, "n_episodes": 4, "n_eval_episodes": 6}
@@ -73,6 +76,18 @@ def test_situations_of_the_tree_are_asked_about():
     found = distill(Rule(rule, spaces.Discrete(2), Scripted.observation_space), env, max_leaf_nodes=2, **FEW)
     assert found.n_situations >= 2 * FEW["n_episodes"]
     assert max(batch[:, 1].max() for batch in asked) >= 1
+
+
+@pytest.mark.parametrize("action_space", [spaces.Discrete(2), spaces.Box(-1, 1)], ids=lambda space: type(space).__name__)
+def test_long_episodes_teach_no_more_than_short_ones(action_space):
+    teacher = Rule(
+        lambda o, _: np.ones((len(o), *action_space.shape), action_space.dtype), action_space, spaces.Box(-1, 1, (1,))
+    )
+    episodes = np.array([0, 1, 1, 1])
+    command = Command(np.ones(4, np.float32), np.ones(4, np.float32))
+    seen = Situations(np.zeros((4, 1), np.float32), command, np.ones(4, int), episodes, np.array([0, 0, 1, 2]), np.zeros(2))
+    weights = _lesson(teacher, seen).weights
+    np.testing.assert_allclose(weights / weights[0], [1, 1 / 3, 1 / 3, 1 / 3])
 
 
 @pytest.mark.parametrize(

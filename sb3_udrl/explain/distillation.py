@@ -71,10 +71,11 @@ def distill(
     done, and a new tree is fitted to all situations so far. The five trees whose episodes returned most then play four times
     as many, and the best one is kept.
 
-    Differs from the paper in three ways. Situations are weighted instead of drawn by their weights. The weight there is what
+    Differs from the paper in four ways. Situations are weighted instead of drawn by their weights. The weight there is what
     the worst action costs by the Q-function; behavior functions have none, so here it is the distance between the
-    log-probabilities of most and least likely action, as for policies of maximum entropy. And Discrete actions are taught with
-    their probabilities, not only the most likely one. Continuous actions all weigh the same.
+    log-probabilities of most and least likely action, as for policies of maximum entropy. It is divided by the length of the
+    episode: bad trees often play the longest ones, until the time limit, which are all alike. And Discrete actions are taught
+    with their probabilities, not only the most likely one. Continuous actions differ in weight by the length alone.
 
     :param model: the teacher, a model or its policy
     :param env: the environment
@@ -113,12 +114,13 @@ def _lesson(teacher: BehaviorPolicy, situations: Situations) -> Examples:
     """What the teacher would have done, and how much it matters."""
     observations, command = situations.observations, situations.command
     inputs = to_inputs(observations, command)
-    actions, weights = decide(teacher, observations, command), np.ones(len(inputs))
+    actions = decide(teacher, observations, command)
+    weights = 1 / np.bincount(situations.episodes)[situations.episodes]  # every episode counts the same
     if not isinstance(teacher.action_space, spaces.Box):
         head, probabilities = discrete_head(teacher), action_outputs(teacher, observations, command)
         logs = np.log(np.maximum(probabilities, _SMALLEST))
         spread = np.where(head.uniform > 0, logs, -np.inf).max(2) - np.where(head.uniform > 0, logs, np.inf).min(2)
-        weights = spread.sum(1) + _SMALLEST  # (n,)
+        weights *= spread.sum(1) + _SMALLEST  # (n,)
         if len(head.n_values) == 1:  # all actions, each with its probability: of two that are equally good, either is right
             n, n_values = probabilities.shape[0], probabilities.shape[2]
             inputs, actions = np.repeat(inputs, n_values, axis=0), np.tile(np.arange(n_values) + head.start, n)
