@@ -125,10 +125,24 @@ def test_what_treelite_does_not_know(estimator):
     assert estimator.get_params().get("n_jobs", 1) == 1  # a single thread to act
 
 
-def test_treelite_runs_in_one_thread(monkeypatch):
+@pytest.mark.parametrize(
+    ("n_jobs", "n_rows", "expected"), [(1, 5000, 1), (-1, 999, 1), (-1, 1000, -1), (3, 999, 1), (3, 1000, 3)]
+)
+def test_many_rows_are_shared_by_as_many_threads_as_asked_for(monkeypatch, n_jobs, n_rows, expected):
     inputs, targets = data(0, 1, 2)
+    rows = np.zeros((n_rows, inputs.shape[1]), np.float32)
     gtil = importlib.import_module("treelite.gtil")
     threads = []
     monkeypatch.setattr(gtil, "predict", lambda model, inputs, nthread: threads.append(nthread) or np.ones((1, 1, 2)))
-    make_predictor(RandomForestClassifier(2).fit(inputs, targets))(inputs[:1])
-    assert threads == [1]
+    make_predictor(RandomForestClassifier(2).fit(inputs, targets), n_jobs)(rows)
+    assert threads == [1 if expected == 1 else -1]
+    neighbors = KNeighborsClassifier(1).fit(inputs, targets)
+    make_predictor(neighbors, n_jobs)(rows)
+    assert neighbors.n_jobs == expected
+
+
+def test_threads_do_not_change_decisions():
+    inputs, targets = data(0, 1, 3)
+    estimator = RandomForestClassifier(5, random_state=0).fit(inputs, targets)
+    rows = np.resize(inputs, (1500, inputs.shape[1]))
+    np.testing.assert_array_equal(make_predictor(estimator, 2)(rows), make_predictor(estimator)(rows))

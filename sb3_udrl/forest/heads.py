@@ -108,16 +108,17 @@ class DiscreteHead:
         _fit(estimator, examples.inputs, classes, examples.weights)
         return Learned(estimator, present, np.zeros(0))
 
-    def outputs(self, learned: Learned | None) -> Predictor:
+    def outputs(self, learned: Learned | None, n_jobs: int = 1) -> Predictor:
         """
         A function from inputs ``(n, n_inputs)`` to the probabilities of all values, ``(n, n_components, most values)``. They
         are the classifier's own; values that the data lacked get zero.
 
         :param learned: None for equal probabilities
+        :param n_jobs: as for :func:`~sb3_udrl.forest.inference.make_predictor`
         """
         if learned is None:
             return lambda inputs: np.repeat(self.uniform[None], len(inputs), axis=0)
-        predict, present = make_predictor(learned.estimator), learned.present
+        predict, present = make_predictor(learned.estimator, n_jobs), learned.present
         n_components, most = self.uniform.shape
         if all(len(values) == most for values in present):
             return predict
@@ -197,15 +198,16 @@ class ContinuousHead:
         errors = unseen.actions.reshape(len(unseen.actions), -1) - make_predictor(estimator)(unseen.inputs)[:, :, 0]
         return Learned(estimator, [], np.sqrt(np.average(errors**2, axis=0, weights=unseen.weights)))
 
-    def outputs(self, learned: Learned | None) -> Predictor:
+    def outputs(self, learned: Learned | None, n_jobs: int = 1) -> Predictor:
         """
         A function from inputs ``(n, n_inputs)`` to the mean of each component, ``(n, n_components, 1)``.
 
         :param learned: None for the middle of the space
+        :param n_jobs: as for :func:`~sb3_udrl.forest.inference.make_predictor`
         """
         if learned is None:
             return lambda inputs: np.repeat(self.center[None, :, None], len(inputs), axis=0)
-        return make_predictor(learned.estimator)
+        return make_predictor(learned.estimator, n_jobs)
 
     def mode(self, outputs: Floats) -> Array:
         """

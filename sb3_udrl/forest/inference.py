@@ -13,30 +13,41 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
+from sb3_udrl.forest.estimators import threads
+
 Floats = NDArray[np.floating[Any]]
 Predictor = Callable[[NDArray[np.float32]], Floats]
 
+_WORTH_THREADS = 1000  # rows; with fewer, threads cost more than they save
 
-def make_predictor(estimator: Any) -> Predictor:
+
+def make_predictor(estimator: Any, n_jobs: int = 1) -> Predictor:
     """
     A function of inputs ``(n, n_inputs)`` that returns, as ``(n, n_outputs, n_classes)``, the probabilities of a classifier's
     classes (rows with fewer classes are filled up with zeros), or the values of a regressor with one in the place of
-    ``n_classes``. It runs in a single thread.
+    ``n_classes``.
 
     :param estimator: a fitted estimator
+    :param n_jobs: cores that share the work from 1,000 rows on, -1 for all; fewer rows are one core's
     """
     if isinstance(estimator, MultiOutputClassifier | MultiOutputRegressor):
-        parts = [make_predictor(part) for part in estimator.estimators_]
+        parts = [make_predictor(part, n_jobs) for part in estimator.estimators_]
         return lambda inputs: _stacked([part(inputs)[:, 0] for part in parts])
     model = to_treelite(estimator)
     if model is None:
-        return sklearn_predictor(estimator)
-    predict = treelite.gtil.predict
+        return sklearn_predictor(estimator, n_jobs)
+
+    def predict(inputs: NDArray[np.float32]) -> Floats:
+        if _n_cores(n_jobs, inputs) == 1:
+            return treelite.gtil.predict(model, inputs, nthread=1)
+        with threads(n_jobs):  # more threads than OpenMP is set to would be an error
+            return treelite.gtil.predict(model, inputs, nthread=-1)
+
     if not is_classifier(estimator):
-        return lambda inputs: predict(model, inputs, nthread=1)
+        return predict
 
     def probabilities(inputs: NDArray[np.float32]) -> Floats:
-        predicted = predict(model, inputs, nthread=1)
+        predicted = predict(inputs)
         return predicted if predicted.shape[2] > 1 else np.concatenate((1 - predicted, predicted), axis=2)
 
     return probabilities
@@ -59,22 +70,33 @@ def to_treelite(estimator: Any) -> treelite.Model | None:
         return None
 
 
-def sklearn_predictor(estimator: Any) -> Predictor:
+def sklearn_predictor(estimator: Any, n_jobs: int = 1) -> Predictor:
     """
     As :func:`make_predictor`, through the estimator's own methods.
 
     :param estimator: a fitted estimator
+    :param n_jobs: as for :func:`make_predictor`
     """
-    if "n_jobs" in estimator.get_params(deep=False):
-        estimator.set_params(n_jobs=1)  # starting threads takes longer than a few rows
-    if not is_classifier(estimator):
-        return lambda inputs: np.asarray(estimator.predict(inputs)).reshape(len(inputs), -1, 1)
+    takes_jobs = "n_jobs" in estimator.get_params(deep=False)
+
+    def use_cores(inputs: NDArray[np.float32]) -> None:
+        if takes_jobs and estimator.n_jobs != (cores := _n_cores(n_jobs, inputs)):
+            estimator.set_params(n_jobs=cores)
+
+    def values(inputs: NDArray[np.float32]) -> Floats:
+        use_cores(inputs)
+        return np.asarray(estimator.predict(inputs)).reshape(len(inputs), -1, 1)
 
     def probabilities(inputs: NDArray[np.float32]) -> Floats:
+        use_cores(inputs)
         predicted = estimator.predict_proba(inputs)
         return _stacked(predicted) if isinstance(predicted, list) else np.asarray(predicted)[:, None]
 
-    return probabilities
+    return probabilities if is_classifier(estimator) else values
+
+
+def _n_cores(n_jobs: int, inputs: NDArray[np.float32]) -> int:
+    return n_jobs if len(inputs) >= _WORTH_THREADS else 1
 
 
 def _stacked(outputs: list[Floats]) -> Floats:

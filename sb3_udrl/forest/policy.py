@@ -56,7 +56,7 @@ class ForestPolicy(BehaviorPolicy):
     :param smoothing: share of uniformly random actions in the probabilities of discrete ones, so that actions that the data
         lack keep a place
     :param standardize: standardize the inputs first, for estimators that go by distances
-    :param n_jobs: cores to fit on, -1 for all; acting takes one
+    :param n_jobs: cores to fit on, and to decide on where there are 1,000 situations or more at once; -1 for all
     :raises ValueError: if an argument is out of its range, or the estimator does not exist or lacks what is needed
     """
 
@@ -180,7 +180,7 @@ class ForestPolicy(BehaviorPolicy):
         :param learned: the fitted estimator, None for one that knows nothing
         :param progress: how much had been stored when it was fitted
         """
-        self.outputs, self.learned, self._last_fit = self.head.outputs(learned), learned, progress
+        self.outputs, self.learned, self._last_fit = self.head.outputs(learned, self.n_jobs), learned, progress
 
     # Saving: part of what PyTorch calls the state, in the zip with everything else
 
@@ -206,7 +206,7 @@ class ForestPolicy(BehaviorPolicy):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.outputs = self.head.outputs(self.learned)
+        self.outputs = self.head.outputs(self.learned, self.n_jobs)
 
     # Acting
 
