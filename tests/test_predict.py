@@ -11,7 +11,6 @@ from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_
 from stable_baselines3.common.monitor import Monitor
 
 from sb3_udrl import UDRL, Command
-from sb3_udrl.policies import CommandPolicy
 
 ONE = np.zeros(2, np.float32)
 THREE = np.zeros((3, 2), np.float32)
@@ -205,7 +204,7 @@ def test_set_command_is_saved(model, tmp_path):
     model.save(tmp_path / "model")
     assert rows(UDRL.load(tmp_path / "model", device="cpu").predict(ONE)[1]) == [(123.5, 17)]
     model.policy.save(tmp_path / "policy")
-    policy = CommandPolicy.load(tmp_path / "policy", device="cpu")
+    policy = type(model.policy).load(tmp_path / "policy", device="cpu")
     assert rows(policy.predict(ONE)[1]) == [(123.5, 17)]
 
 

@@ -77,11 +77,10 @@ def sklearn_predictor(estimator: Any, n_jobs: int = 1) -> Predictor:
     :param estimator: a fitted estimator
     :param n_jobs: as for :func:`make_predictor`
     """
-    takes_jobs = "n_jobs" in estimator.get_params(deep=False)
 
     def use_cores(inputs: NDArray[np.float32]) -> None:
-        if takes_jobs and estimator.n_jobs != (cores := _n_cores(n_jobs, inputs)):
-            estimator.set_params(n_jobs=cores)
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = _n_cores(n_jobs, inputs)
 
     def values(inputs: NDArray[np.float32]) -> Floats:
         use_cores(inputs)
