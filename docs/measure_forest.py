@@ -34,5 +34,5 @@ def median(n_calls: int = 2000) -> float:
 n_nodes = sum(tree.tree_.node_count for tree in model.policy.learned.estimator.estimators_)
 print(f"{len(model.policy.learned.estimator.estimators_)} trees, {n_nodes} nodes")
 print(f"through treelite: {median():.0f} microseconds")
-model.policy._outputs = slow
+model.policy.outputs = slow
 print(f"through scikit-learn: {median(200):.0f} microseconds")
