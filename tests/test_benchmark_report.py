@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from sb3_udrl.benchmark import report
-from sb3_udrl.benchmark.curves import curve, scores_of
+from sb3_udrl.benchmark.curves import curve, plot_curves, scores_of
 from sb3_udrl.benchmark.data import ResultFolder
 from sb3_udrl.benchmark.runner import all_runs
 from sb3_udrl.benchmark.suite import Environment, load_suite
@@ -160,6 +161,19 @@ def test_page(results, tmp_path, capsys):
     assert "| CartPole-v1 | PPO | ppo | CartPole-v1 |" in page
     assert "made_up" in (output / "index.md").read_text().splitlines()
     assert str(output / "made_up.md") in capsys.readouterr().out
+
+
+def test_legend_of_many_algorithms_fits_into_the_picture(tmp_path, monkeypatch):
+    names = [f"algorithm {number}" for number in range(22)]
+    rows = pd.DataFrame({"seed": [1, 1], "step": [100, 200], "cpu_seconds": [1.0, 2.0], "greedy": [0.0, 1.0]})
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    styles = dict(zip(names, report.STYLES, strict=False))
+    plot_curves({name: curve(rows, 100) for name in names}, "CartPole-v1", Environment(300, 100), styles, tmp_path / "a.png")
+    figures[0].draw_without_rendering()
+    legend, picture = figures[0].legends[0].get_window_extent(), figures[0].bbox
+    assert picture.y0 <= legend.y0 and legend.y1 <= picture.y1
+    assert picture.x0 <= legend.x0 and legend.x1 <= picture.x1
 
 
 def test_report_can_be_made_again_from_its_own_data(results, tmp_path):

@@ -68,7 +68,7 @@ def plot_curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, max(4, 0.25 * len(curves))), layout="constrained")  # room for all names in the legend
     figure.suptitle(environment)
     over_steps, over_seconds = figure.subplots(1, 2, sharey=True)
     for name, points in curves.items():
