@@ -192,6 +192,16 @@ def test_gaussian_draws():
     np.testing.assert_allclose(drawn.std(0), [std[0], 5 * std[1]], rtol=0.03)
 
 
+def test_gaussian_is_no_narrower_than_min_std():
+    """In draws and in the likelihood, and where it is wider anyway nothing changes."""
+    head = make_action_head(8, BOUNDED, "gaussian", {"min_std": 0.3})
+    params = th.tensor([[0.5, -0.5, np.log(0.01), np.log(0.6)]])
+    drawn = head.sample(params.expand(N, -1), ONE)
+    np.testing.assert_allclose(drawn.std(0), [0.3, 5 * 0.6], rtol=0.03)
+    expected = -Independent(Normal(params[0, :2], th.tensor([0.3, 0.6])), 1).log_prob(SCALED).mean()
+    th.testing.assert_close(head.loss(params.expand(3, -1), RAW), expected)
+
+
 @pytest.mark.parametrize("box_head", ["squashed", "beta", "discretized"])
 def test_draws_follow_the_likelihood(box_head):
     """Histogram of many draws against exp(-loss) in the middle of every bar."""
@@ -242,6 +252,30 @@ def test_gumbel_noise_has_its_mean():
 def test_unknown_box_head():
     with pytest.raises(ValueError, match=r"box_head='normal': choose one of \['beta', 'discretized'"):
         make(BOUNDED, "normal")
+
+
+@pytest.mark.parametrize(
+    ("box_head", "kwargs", "message"),
+    [
+        ("beta", {"min_std": 0.3}, r"box_head_kwargs=\{'min_std': 0.3\} do not fit box_head='beta': .*'min_std'"),
+        ("gaussian", {"n_bins": 3}, r"box_head_kwargs=\{'n_bins': 3\} do not fit box_head='gaussian': .*'n_bins'"),
+        ("gaussian", {"min_std": 0}, r"min_std=0: must be above 0 and below 7"),
+        ("squashed", {"min_std": 8}, r"min_std=8: must be above 0 and below 7"),
+        ("discretized", {"n_bins": 0}, r"n_bins=0: must be at least 1"),
+    ],
+)
+def test_arguments_of_heads(box_head, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        make_action_head(8, BOUNDED, box_head, kwargs)
+
+
+def test_number_of_bins():
+    assert make_action_head(8, BOUNDED, "discretized", {"n_bins": 5}).linear.out_features == 2 * 5
+
+
+def test_arguments_of_a_head_that_is_not_there():
+    with pytest.raises(ValueError, match=r"box_head_kwargs=\{'n_bins': 3\}: there is no box_head for Discrete\(4\)"):
+        make_action_head(8, spaces.Discrete(4), "discretized", {"n_bins": 3})
 
 
 @pytest.mark.parametrize("box_head", ["squashed", "beta", "discretized"])

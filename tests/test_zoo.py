@@ -187,6 +187,8 @@ def test_converter_rebuilds_what_the_sampler_returned(n_actions, seed):
     assert convert_udrl_params(trial.params) == sampled
     assert trial.params == params  # the converter must not eat them
     assert ("box_head" in sampled["policy_kwargs"]) == (n_actions > 0)
+    wide = sampled["policy_kwargs"].get("box_head") in ("gaussian", "squashed")
+    assert ("box_head_kwargs" in sampled["policy_kwargs"]) == wide
     assert trial.user_attrs == {name: sampled[name] for name in trial.user_attrs}
 
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import nn
 
+_MAX_LOG_STD = 2.0  # beyond any use where actions lie between -1 and 1
+
 
 class ActionHead(nn.Module, ABC):
     """
@@ -168,15 +170,28 @@ class BoxHead(ActionHead):
 
 
 class GaussianHead(BoxHead):
-    """A normal distribution per component, mean and deviation depending on observation and command."""
+    """
+    A normal distribution per component, mean and deviation depending on observation and command.
 
-    def __init__(self, latent_dim: int, action_space: spaces.Box) -> None:
+    Deviations that are fitted to one's own actions again and again dwindle, since every fit is a little too close, and with
+    them what there is to learn from: ``min_std`` keeps actions apart.
+
+    :param latent_dim: length of the latent vector
+    :param action_space: space of one environment
+    :param min_std: the least standard deviation, where the bounds are -1 and 1
+    :raises ValueError: if ``min_std`` is not above 0 and below 7
+    """
+
+    def __init__(self, latent_dim: int, action_space: spaces.Box, min_std: float = 0.02) -> None:
         super().__init__(latent_dim, 2, action_space)
+        if not 0 < min_std < math.exp(_MAX_LOG_STD):
+            raise ValueError(f"min_std={min_std}: must be above 0 and below 7; 1 is half of the range from bound to bound")
+        self.min_log_std = math.log(min_std)
 
     def split(self, params: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Mean and logarithm of the standard deviation, each ``(n, n_dims)``."""
         mean, log_std = params.chunk(2, dim=1)
-        return mean, log_std.clamp(-4, 2)
+        return mean, log_std.clamp(self.min_log_std, _MAX_LOG_STD)
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         mean, log_std = self.split(params)
@@ -192,7 +207,7 @@ class GaussianHead(BoxHead):
 
 
 class SquashedGaussianHead(GaussianHead):
-    """A normal distribution squashed by tanh, as in SAC; needs bounds."""
+    """A normal distribution squashed by tanh, as in SAC; needs bounds. ``min_std`` is that of the normal distribution."""
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         squashed = self.scaled(actions).clamp(-1 + 1e-3, 1 - 1e-3)  # actions at the bounds would be infinitely far
@@ -244,9 +259,12 @@ class DiscretizedHead(BoxHead):
     :param latent_dim: length of the latent vector
     :param action_space: space of one environment, bounded
     :param n_bins: number of bins per component
+    :raises ValueError: if ``n_bins`` is not positive
     """
 
     def __init__(self, latent_dim: int, action_space: spaces.Box, n_bins: int = 21) -> None:
+        if n_bins < 1:
+            raise ValueError(f"n_bins={n_bins}: must be at least 1")
         super().__init__(latent_dim, n_bins, action_space)
         self.n_bins = n_bins
 
@@ -276,16 +294,22 @@ BOX_HEADS: dict[str, type[BoxHead]] = {
 }
 
 
-def make_action_head(latent_dim: int, action_space: spaces.Space[Any], box_head: str) -> ActionHead:
+def make_action_head(
+    latent_dim: int, action_space: spaces.Space[Any], box_head: str, box_head_kwargs: dict[str, Any] | None = None
+) -> ActionHead:
     """
     The head for an action space.
 
     :param latent_dim: length of the latent vector
     :param action_space: space of one environment
     :param box_head: a key of ``BOX_HEADS``, for continuous actions
-    :raises ValueError: if ``box_head`` is unknown, or needs bounds that the space lacks
+    :param box_head_kwargs: further arguments of that class
+    :raises ValueError: if ``box_head`` is unknown, needs bounds that the space lacks, or does not take these arguments
     :raises NotImplementedError: if the space is of another kind
     """
+    kwargs = box_head_kwargs or {}
+    if kwargs and not isinstance(action_space, spaces.Box):
+        raise ValueError(f"box_head_kwargs={kwargs}: there is no box_head for {action_space}, leave them away")
     if isinstance(action_space, spaces.Discrete):
         return CategoricalHead(latent_dim, action_space)
     if isinstance(action_space, spaces.MultiDiscrete):
@@ -295,7 +319,10 @@ def make_action_head(latent_dim: int, action_space: spaces.Space[Any], box_head:
     if isinstance(action_space, spaces.Box):
         if box_head not in BOX_HEADS:
             raise ValueError(f"box_head={box_head!r}: choose one of {sorted(BOX_HEADS)}")
-        head = BOX_HEADS[box_head](latent_dim, action_space)  # type: ignore[call-arg]
+        try:
+            head = BOX_HEADS[box_head](latent_dim, action_space, **kwargs)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise ValueError(f"box_head_kwargs={kwargs} do not fit box_head={box_head!r}: {error}") from error
         if not head.bounded and box_head != "gaussian":
             raise ValueError(f"box_head={box_head!r} needs a bounded action space, not {action_space}: use 'gaussian'")
         return head

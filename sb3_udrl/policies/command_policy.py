@@ -41,6 +41,7 @@ class CommandPolicy(GradientFit):
     :param horizon_scale: factor on desired horizons; by default they are standardized by the data
     :param box_head: distribution of continuous actions: ``"gaussian"``, ``"squashed"``, ``"beta"`` or ``"discretized"``;
         by default the latter where the space is bounded, a Gaussian elsewhere
+    :param box_head_kwargs: its arguments: ``min_std`` for the first two, ``n_bins`` for the last
     :param ortho_init: orthogonal initial weights
     :param standardize_observations: standardize the features of non-image observations by the data
     :param average_weights: end each training at the average of the weights over its second half, not at the last ones
@@ -67,6 +68,7 @@ class CommandPolicy(GradientFit):
         return_scale: float | None = None,
         horizon_scale: float | None = None,
         box_head: str | None = None,
+        box_head_kwargs: dict[str, Any] | None = None,
         ortho_init: bool = True,
         standardize_observations: bool = True,
         average_weights: bool = True,
@@ -94,13 +96,14 @@ class CommandPolicy(GradientFit):
         self.return_scale, self.horizon_scale = return_scale, horizon_scale
         bounded = isinstance(action_space, spaces.Box) and action_space.is_bounded()
         self.box_head = box_head or ("discretized" if bounded else "gaussian")
+        self.box_head_kwargs = box_head_kwargs
         self.standardize_observations, self.average_weights = standardize_observations, average_weights
 
         self.features_extractor = self.make_features_extractor()
         self.trunk = ConditionedMlp(
             self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, embedding_dim
         )
-        self.action_head = make_action_head(self.trunk.latent_dim, action_space, self.box_head)
+        self.action_head = make_action_head(self.trunk.latent_dim, action_space, self.box_head, box_head_kwargs)
         self.feature_standardizer = self._make_feature_standardizer()
         self.command_standardizer = Standardizer(2)
         if ortho_init:
@@ -131,6 +134,7 @@ class CommandPolicy(GradientFit):
             "return_scale": self.return_scale,
             "horizon_scale": self.horizon_scale,
             "box_head": self.box_head,
+            "box_head_kwargs": self.box_head_kwargs,
             "ortho_init": self.ortho_init,
             "standardize_observations": self.standardize_observations,
             "average_weights": self.average_weights,

@@ -44,6 +44,8 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         suggested["n_elites"] = trial.suggest_categorical("n_elites", [10, 20, 50, 100])
     if n_actions > 0:
         suggested["box_head"] = trial.suggest_categorical("box_head", ["gaussian", "squashed", "beta", "discretized"])
+        if suggested["box_head"] in ("gaussian", "squashed"):
+            suggested["min_std"] = trial.suggest_float("min_std", 0.02, 0.5, log=True)
     hyperparams = convert_udrl_params(suggested)
     for name in ("batch_size", "gradient_steps", "policy_kwargs"):  # shown by Optuna instead of their logarithms
         trial.set_user_attr(name, hyperparams[name])
@@ -61,6 +63,8 @@ def convert_udrl_params(sampled_params: Params) -> Params:
     policy_kwargs: Params = {"net_arch": [2 ** params.pop("net_width_pow")] * params.pop("net_depth")}
     if "box_head" in params:
         policy_kwargs["box_head"] = params.pop("box_head")
+    if "min_std" in params:
+        policy_kwargs["box_head_kwargs"] = {"min_std": params.pop("min_std")}
     return {
         "batch_size": 2 ** params.pop("batch_size_pow"),
         # Per step of the vectorized environment, so that training as often is not also training more
