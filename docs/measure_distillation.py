@@ -13,7 +13,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from sb3_udrl import UDRL
 from sb3_udrl.explain import distill
 
-SETTINGS = {  # those of hyperparams/udrl.yml
+SETTINGS = {  # those of hyperparams/udrl.yml, but for eight environments
     "CartPole-v1": (50_000, dict(learning_starts=1000, train_freq=64)),
     "LunarLander-v3": (1_000_000, dict()),
 }

@@ -178,14 +178,15 @@ class GaussianHead(BoxHead):
 
     :param latent_dim: length of the latent vector
     :param action_space: space of one environment
-    :param min_std: the least standard deviation, where the bounds are -1 and 1
-    :raises ValueError: if ``min_std`` is not above 0 and below 7
+    :param min_std: the least standard deviation, in halves of the range from bound to bound; in units of the action where
+        there are no bounds
+    :raises ValueError: if ``min_std`` is not above 0 and below 7.4
     """
 
     def __init__(self, latent_dim: int, action_space: spaces.Box, min_std: float = 0.02) -> None:
         super().__init__(latent_dim, 2, action_space)
         if not 0 < min_std < math.exp(_MAX_LOG_STD):
-            raise ValueError(f"min_std={min_std}: must be above 0 and below 7; 1 is half of the range from bound to bound")
+            raise ValueError(f"min_std={min_std}: must be above 0 and below 7.4; 1 is half of the range from bound to bound")
         self.min_log_std = math.log(min_std)
 
     def split(self, params: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
