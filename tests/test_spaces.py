@@ -11,6 +11,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_udrl import CommandPolicy
 from sb3_udrl.evaluation import evaluate_policy, run_commands
+from sb3_udrl.policies.action_heads import DiscretizedHead, GaussianHead
 
 OBSERVATIONS = {
     "vector": spaces.Box(-5, 5, (3,)),
@@ -100,9 +101,9 @@ def test_continuous_actions_need_bounds():
 
 def test_the_default_head_follows_from_the_bounds():
     """Policies on their own take unbounded actions too."""
-    for action_space, head in ((ACTIONS["box"], "discretized"), (spaces.Box(-np.inf, np.inf, (2,)), "gaussian")):
+    for action_space, head in ((ACTIONS["box"], DiscretizedHead), (spaces.Box(-np.inf, np.inf, (2,)), GaussianHead)):
         policy = CommandPolicy(OBSERVATIONS["vector"], action_space, lambda _: 1e-3)
-        assert policy.box_head == head
+        assert type(policy.action_head) is head
         assert policy.predict(np.zeros((5, 3), np.float32))[0].shape == (5, 2)
 
 

@@ -296,21 +296,27 @@ BOX_HEADS: dict[str, type[BoxHead]] = {
 
 
 def make_action_head(
-    latent_dim: int, action_space: spaces.Space[Any], box_head: str, box_head_kwargs: dict[str, Any] | None = None
+    latent_dim: int,
+    action_space: spaces.Space[Any],
+    box_head: str | None = None,
+    box_head_kwargs: dict[str, Any] | None = None,
 ) -> ActionHead:
     """
     The head for an action space.
 
     :param latent_dim: length of the latent vector
     :param action_space: space of one environment
-    :param box_head: a key of ``BOX_HEADS``, for continuous actions
+    :param box_head: a key of ``BOX_HEADS``, for continuous actions; by default ``"discretized"`` where the space is bounded,
+        ``"gaussian"`` elsewhere
     :param box_head_kwargs: further arguments of that class
-    :raises ValueError: if ``box_head`` is unknown, needs bounds that the space lacks, or does not take these arguments
+    :raises ValueError: if ``box_head`` is unknown, needs bounds that the space lacks, or does not take these arguments; if
+        either is given for actions that are not continuous
     :raises NotImplementedError: if the space is of another kind
     """
     kwargs = box_head_kwargs or {}
-    if kwargs and not isinstance(action_space, spaces.Box):
-        raise ValueError(f"box_head_kwargs={kwargs}: there is no box_head for {action_space}, leave them away")
+    if not isinstance(action_space, spaces.Box) and (box_head is not None or kwargs):
+        given = f"box_head={box_head!r}, box_head_kwargs={kwargs}"
+        raise ValueError(f"{given}: these are for continuous actions, leave them away for {action_space}")
     if isinstance(action_space, spaces.Discrete):
         return CategoricalHead(latent_dim, action_space)
     if isinstance(action_space, spaces.MultiDiscrete):
@@ -318,6 +324,8 @@ def make_action_head(
     if isinstance(action_space, spaces.MultiBinary):
         return BernoulliHead(latent_dim, action_space)
     if isinstance(action_space, spaces.Box):
+        if box_head is None:
+            box_head = "discretized" if action_space.is_bounded() else "gaussian"
         if box_head not in BOX_HEADS:
             raise ValueError(f"box_head={box_head!r}: choose one of {sorted(BOX_HEADS)}")
         try:

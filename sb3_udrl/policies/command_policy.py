@@ -40,7 +40,7 @@ class CommandPolicy(GradientFit):
     :param return_scale: factor on desired returns; by default they are standardized by the data
     :param horizon_scale: factor on desired horizons; by default they are standardized by the data
     :param box_head: distribution of continuous actions: ``"gaussian"``, ``"squashed"``, ``"beta"`` or ``"discretized"``;
-        by default the latter where the space is bounded, a Gaussian elsewhere
+        by default the last where the space is bounded, the first elsewhere
     :param box_head_kwargs: its arguments: ``min_std`` for the first two, ``n_bins`` for the last
     :param ortho_init: orthogonal initial weights
     :param standardize_observations: standardize the features of non-image observations by the data
@@ -94,16 +94,14 @@ class CommandPolicy(GradientFit):
         self.activation_fn, self.ortho_init = activation_fn, ortho_init
         self.conditioning, self.embedding_dim = conditioning, embedding_dim
         self.return_scale, self.horizon_scale = return_scale, horizon_scale
-        bounded = isinstance(action_space, spaces.Box) and action_space.is_bounded()
-        self.box_head = box_head or ("discretized" if bounded else "gaussian")
-        self.box_head_kwargs = box_head_kwargs
+        self.box_head, self.box_head_kwargs = box_head, box_head_kwargs
         self.standardize_observations, self.average_weights = standardize_observations, average_weights
 
         self.features_extractor = self.make_features_extractor()
         self.trunk = ConditionedMlp(
             self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, embedding_dim
         )
-        self.action_head = make_action_head(self.trunk.latent_dim, action_space, self.box_head, box_head_kwargs)
+        self.action_head = make_action_head(self.trunk.latent_dim, action_space, box_head, box_head_kwargs)
         self.feature_standardizer = self._make_feature_standardizer()
         self.command_standardizer = Standardizer(2)
         if ortho_init:
