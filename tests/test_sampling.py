@@ -128,3 +128,67 @@ def test_segments_do_not_leak_into_the_next_episode():
     buffer = buffer_of([1, 1], [1000, 1000], trailing_probability=0.0)
     batch = buffer.sample(2_000)
     assert batch.desired_return[batch.observations[:, 0] < 100].max() == 2
+
+
+# The newest alone
+
+
+@pytest.mark.parametrize(
+    ("window", "share", "first"),
+    [
+        (None, 0.0, 0),
+        (1000, 0.0, 0),
+        (12, 0.0, 0),  # all twelve transitions fit
+        (11, 0.0, 1),  # without the oldest, eleven are left
+        (10, 0.0, 2),  # the second episode does not fit as a whole
+        (2, 0.0, 3),
+        (1, 0.0, 3),  # the newest one in any case
+        (1, 0.75, 2),  # nine of twelve
+        (10, 0.1, 2),
+        (1, 1.0, 0),
+    ],
+)
+@pytest.mark.parametrize("sampling", ["transitions", "episodes", "return", "rank"])
+def test_the_window_holds_the_newest_episodes(window, share, first, sampling):
+    lengths = [1, 2, 6, 3]
+    episodes = [[1] * length for length in lengths]
+    buffer = buffer_of(*episodes, sampling=sampling, sampling_window=window, sampling_window_share=share)
+    drawn = frequencies(buffer, 4)
+    assert buffer.first_drawn() == first
+    np.testing.assert_array_equal(drawn > 0, np.arange(4) >= first)
+    unbounded = buffer_of(*episodes[first:], sampling=sampling)
+    np.testing.assert_allclose(drawn[first:], frequencies(unbounded, 4 - first), atol=0.015)
+
+
+def test_the_window_moves_on():
+    buffer = buffer_of([1] * 4, [1] * 4, sampling_window=8)
+    np.testing.assert_allclose(frequencies(buffer, 2), 0.5, atol=0.015)
+    buffer.add(episode([1] * 4, first=200))
+    np.testing.assert_allclose(frequencies(buffer, 3), [0, 0.5, 0.5], atol=0.015)
+
+
+def test_the_window_grows_with_all_that_was_ever_added():
+    """Ten episodes were forgotten again, of thirty transitions in all half belong to the window."""
+    buffer = buffer_of(*[[1]] * 30, max_episodes=20, sampling_window=1, sampling_window_share=0.5)
+    assert buffer.n_episodes == 20 and buffer.first_drawn() == 5
+
+
+def test_the_window_of_a_buffer_with_gaps():
+    """The best are kept, so what lay between them is gone."""
+    buffer = small_buffer(9, retention="best", sampling_window=6)
+    for i, total in enumerate((5, 1, 4, 3)):
+        buffer.add(episode([total, 0, 0], first=100 * i))
+    np.testing.assert_allclose(frequencies(buffer, 4), [0, 0, 0.5, 0.5], atol=0.015)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"sampling_window": 0}, "sampling_window=0: must be at least 1, or None to draw from all"),
+        ({"sampling_window": 5, "sampling_window_share": 2}, "sampling_window_share=2: must be between 0 and 1"),
+        ({"sampling_window_share": 0.1}, "sampling_window_share=0.1: set sampling_window, from which it grows"),
+    ],
+)
+def test_arguments_of_the_window(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        small_buffer(10, **kwargs)
