@@ -149,16 +149,6 @@ def test_the_sampling_of_the_buffer_decides_what_counts(estimator):
     assert shares["return"] > shares["transitions"] + 0.2
 
 
-def test_the_window_of_the_buffer_holds_here_too():
-    """The newest half shows action 1, the oldest action 0, in the same situation."""
-    actions = np.arange(200) // 100
-    buffer = buffer_of(actions, spaces.Discrete(2), np.zeros((200, 1), np.float32))
-    buffer.sampling_window = 120
-    forest = policy(spaces.Discrete(2), max_transitions=None)
-    assert forest.fit(buffer, OPTIONS).metrics["n_examples"] == 120
-    assert probabilities(forest, np.zeros((1, 1), np.float32), command_of(1))[0, 0, 1] == pytest.approx(100 / 120, abs=0.1)
-
-
 # Its own pace
 
 

@@ -93,16 +93,6 @@ def test_held_out_episodes_are_not_learned_from(monkeypatch):
     assert len(held_out) == 3 and len(learned) == 7 and not learned & held_out
 
 
-def test_the_window_of_the_buffer_holds_here_too(monkeypatch):
-    policy, buffer = policy_and_buffer(4)
-    buffer.sampling_window = 20
-    drawn = []
-    monkeypatch.setattr(buffer, "transitions", lambda episodes, env: drawn.extend(episodes) or transitions(episodes, env))
-    transitions = type(buffer).transitions.__get__(buffer)
-    policy.fit(buffer, options(gradient_steps=5))
-    assert sorted(drawn) == [2, 3]
-
-
 @pytest.mark.parametrize("n_episodes", [1, 2])
 def test_few_episodes_are_enough(n_episodes):
     policy, buffer = policy_and_buffer(n_episodes)

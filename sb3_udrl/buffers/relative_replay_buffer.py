@@ -37,8 +37,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     :param gae_lambda: how far what follows a step is its own doing: at 1 all of it, at 0 just the change to the next step
     :param n_neighbors: situations to compare with
     :param n_references: number of stored steps, drawn anew each time, among which neighbors are searched
-    :param relabel_share: label everything anew when the buffer has seen so many new transitions, as a share of those that
-        are drawn from
+    :param relabel_share: label everything anew when the buffer has seen so many new transitions, as a share of those it holds
     :param kwargs: as for :class:`EpisodicReplayBuffer`
     :raises ValueError: if an argument is out of its range
     """
@@ -93,14 +92,12 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         return self._scores.rows[rows], np.full(len(rows), np.inf, dtype=np.float32)
 
     def _update_scores(self) -> None:
-        """Of the new steps, and of all that are learned from where so many are new."""
-        stored, oldest_drawn = self._stored_rows(), self.lengths[: self.first_drawn()].sum()
-        due = np.isnan(self._scores.rows[stored])
-        n_new = self.n_transitions_added - self._n_relabelled
-        if n_new >= self.relabel_share * (len(stored) - oldest_drawn):
-            due[oldest_drawn:] = True
+        """Of the new steps, or of all steps where so many are new."""
+        steps = stored = self._stored_rows()
+        if self.n_transitions_added - self._n_relabelled < self.relabel_share * self.n_transitions:
+            steps = stored[np.isnan(self._scores.rows[stored])]
+        else:
             self._n_relabelled = self.n_transitions_added
-        steps = stored[due]
         self._n_labelled = self.n_transitions_added
         if len(steps) == 0:  # all that was new has been forgotten again
             return

@@ -58,9 +58,6 @@ class EpisodicReplayBuffer:
     :param sampling: ``"transitions"`` or ``"episodes"`` (uniform over these), ``"return"`` or ``"rank"``
         (exponentially weighted by return or by its rank)
     :param sampling_temperature: width of the exponential weights; lower prefers better episodes more
-    :param sampling_window: draw from the newest episodes that hold at most so many transitions (from the newest one at
-        least); the others still tell what to ask for, and what relative labels compare with. All are drawn from if None
-    :param sampling_window_share: let that window grow to this share of all transitions that were ever added
     :param trailing_probability: share of segments that run to the end of their episode, the others end at random:
         1 in arXiv 1912.02877, 0.75 in the upside-down-rl package
     :param seed: seed or generator of the draws
@@ -80,8 +77,6 @@ class EpisodicReplayBuffer:
         retention: str = "recent",
         sampling: str = "transitions",
         sampling_temperature: float = 0.3,
-        sampling_window: int | None = None,
-        sampling_window_share: float = 0.0,
         trailing_probability: float = 1.0,
         seed: int | np.random.Generator | None = None,
         device: th.device | str | None = None,
@@ -96,19 +91,12 @@ class EpisodicReplayBuffer:
             raise ValueError(f"sampling={sampling!r}: choose one of {sorted(SAMPLINGS)}")
         if not sampling_temperature > 0:
             raise ValueError(f"sampling_temperature={sampling_temperature}: must be positive")
-        if sampling_window is not None and sampling_window < 1:
-            raise ValueError(f"sampling_window={sampling_window}: must be at least 1, or None to draw from all")
-        if not 0 <= sampling_window_share <= 1:
-            raise ValueError(f"sampling_window_share={sampling_window_share}: must be between 0 and 1")
-        if sampling_window_share > 0 and sampling_window is None:
-            raise ValueError(f"sampling_window_share={sampling_window_share}: set sampling_window, from which it grows")
         if not 0 <= trailing_probability <= 1:
             raise ValueError(f"trailing_probability={trailing_probability}: must be between 0 and 1")
         self.buffer_size = int(buffer_size)
         self.observation_space, self.action_space = observation_space, action_space
         self.max_episodes, self.retention = max_episodes, retention
         self.sampling, self.sampling_temperature = sampling, sampling_temperature
-        self.sampling_window, self.sampling_window_share = sampling_window, sampling_window_share
         self.trailing_probability = trailing_probability
         self.rng = np.random.default_rng(seed)
         self.device = None if device is None else get_device(device)
@@ -129,11 +117,6 @@ class EpisodicReplayBuffer:
         self._returns, self._truncated = make((), np.float64), make((), np.bool_)
         self._n_transitions = 0
         self.n_episodes_added, self.n_transitions_added = 0, 0  # so far, also those that were forgotten since
-        self._forget_draws()
-
-    def _forget_draws(self) -> None:
-        """What :meth:`_draw_rows` remembers of the stored episodes."""
-        self._first_drawn: int | None = None
         self._cumulative_weights: NDArray[np.float64] | None = None
 
     @property
@@ -179,7 +162,7 @@ class EpisodicReplayBuffer:
         self.n_episodes_added += 1
         self.n_transitions_added += len(episode)
         self._append(episode, to_go)
-        self._forget_draws()
+        self._cumulative_weights = None
         max_episodes = self.max_episodes or np.inf
         if self.n_transitions > self.buffer_size or self.n_episodes > max_episodes:
             self._keep(RETENTIONS[self.retention](self.returns, self.lengths, self.buffer_size, max_episodes))
@@ -298,31 +281,15 @@ class EpisodicReplayBuffer:
             desired_horizon[cut] = steps[cut]
         return desired_return, desired_horizon.astype(np.float32)
 
-    def first_drawn(self) -> int:
-        """Index of the oldest episode that :meth:`sample` draws from, later ones than 0 because of ``sampling_window``."""
-        if self.sampling_window is None:
-            return 0
-        window = max(self.sampling_window, self.sampling_window_share * self.n_transitions_added)
-        from_here_on = self.lengths[::-1].cumsum()[::-1]
-        return min(int(np.count_nonzero(from_here_on > window)), self.n_episodes - 1)
-
-    def episode_weights(self) -> NDArray[np.float64]:
-        """How likely :meth:`sample` is to draw from each episode, not normalized, ``(n_episodes,)``."""
-        weights, drawn = np.zeros(self.n_episodes), slice(self.first_drawn(), None)
-        weights[drawn] = SAMPLINGS[self.sampling](self.returns[drawn], self.lengths[drawn], self.sampling_temperature)
-        return weights
-
     def _draw_rows(self, n: int) -> NDArray[np.int64]:
         """Rows of ``n`` transitions: an episode by its weight, then one of its steps."""
         self._require_episodes()
-        if self._first_drawn is None:
-            self._first_drawn = self.first_drawn()
-        n_drawn = self.n_transitions if self._first_drawn == 0 else int(self.lengths[self._first_drawn :].sum())
-        first, last = int(self._starts.rows[self._first_drawn]), int(self._starts.rows[-1] + self.lengths[-1])
-        if self.sampling == "transitions" and last - first == n_drawn:  # no gaps: no search for the episode
+        first, last = int(self._starts.rows[0]), int(self._starts.rows[-1] + self.lengths[-1])
+        if self.sampling == "transitions" and last - first == self.n_transitions:  # no gaps: no search for the episode
             return self.rng.integers(first, last, size=n)
         if self._cumulative_weights is None:
-            self._cumulative_weights = np.cumsum(self.episode_weights())
+            weights = SAMPLINGS[self.sampling](self.returns, self.lengths, self.sampling_temperature)
+            self._cumulative_weights = np.cumsum(weights)
         targets = self.rng.random(n) * self._cumulative_weights[-1]
         order = targets.argsort()  # a search in order stays in the cache, however many episodes there are
         episodes = np.empty(n, dtype=np.int64)

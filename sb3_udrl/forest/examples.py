@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Array
+from sb3_udrl.buffers.sampling import SAMPLINGS
 from sb3_udrl.commands.command import Command
 from sb3_udrl.policies.base import FitOptions
 
@@ -62,7 +63,7 @@ def draw_examples(
     replay_buffer: EpisodicReplayBuffer, max_transitions: int | None, options: FitOptions, takes_weights: bool, holds_out: bool
 ) -> Examples:
     """
-    All transitions that the buffer draws from, or as many as allowed, by the weights of its ``sampling``.
+    All transitions of the buffer, or as many as allowed, by the weights of the buffer's ``sampling``.
 
     :param replay_buffer: at least one episode
     :param max_transitions: at most so many, drawn without repetition; no bound if None
@@ -70,17 +71,16 @@ def draw_examples(
     :param takes_weights: whether the estimator can weigh transitions; else they are drawn by their weights, with repetition
     :param holds_out: whether to hold a share of the episodes out; a single one is both learned from and looked at
     """
-    rng, first = replay_buffer.rng, replay_buffer.first_drawn()
-    lengths, episode_weights = replay_buffer.lengths[first:], replay_buffer.episode_weights()[first:]
-    n_episodes = len(lengths)
-    batch = replay_buffer.transitions(np.arange(first, replay_buffer.n_episodes), options.env)
+    rng, n_episodes, lengths = replay_buffer.rng, replay_buffer.n_episodes, replay_buffer.lengths
+    batch = replay_buffer.transitions(np.arange(n_episodes), options.env)
     inputs = to_inputs(batch.observations, Command(batch.desired_return, batch.desired_horizon))
     held_out = np.zeros(n_episodes, dtype=bool)
     if holds_out and n_episodes > 1:
         held_out[rng.permutation(n_episodes)[: int(np.ceil(options.validation_fraction * n_episodes))]] = True
     examples = Examples(inputs, batch.actions, None, np.repeat(held_out, lengths))
     n, most = len(inputs), max_transitions or len(inputs)
-    weights = np.repeat(episode_weights / lengths, lengths)
+    per_episode = SAMPLINGS[replay_buffer.sampling](replay_buffer.returns, lengths, replay_buffer.sampling_temperature)
+    weights = np.repeat(per_episode / lengths, lengths)
     uniform = replay_buffer.sampling == "transitions"
     if n > most:
         return _rows(examples, rng.choice(n, most, replace=False, p=weights / weights.sum()))

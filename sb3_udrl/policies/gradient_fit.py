@@ -101,8 +101,7 @@ class GradientFit(BehaviorPolicy):
 
     def _fit_to_convergence(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions, patience: int) -> FitReport:
         """Epochs over all training episodes; the weights that did best on the held-out ones are kept."""
-        first = replay_buffer.first_drawn()
-        order = first + replay_buffer.rng.permutation(replay_buffer.n_episodes - first)
+        order = replay_buffer.rng.permutation(replay_buffer.n_episodes)
         n_held_out = int(np.ceil(options.validation_fraction * len(order)))
         # a single episode is both learned from and looked at
         held_out, learned = order[:n_held_out], order[n_held_out:] if len(order) > n_held_out else order
