@@ -59,10 +59,20 @@ def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) 
 
 
 class UniformWarmUp(WarmUp):
-    """Independent uniform actions."""
+    """Independent uniform actions; what :class:`MixedWarmUp` does where all episodes were alike."""
+
+    def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
+        super().__init__(action_space, n_envs, rng)
+        self.mixed: MixedWarmUp | None = None
 
     def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        if self.mixed is not None:
+            return self.mixed(observations, starts)
         return uniform_actions(self.action_space, self.n_envs, self.rng)
+
+    def widen(self) -> None:
+        """To be called where all episodes were alike so far."""
+        self.mixed = self.mixed or MixedWarmUp(self.action_space, self.n_envs, self.rng)
 
 
 class StickyWarmUp(WarmUp):

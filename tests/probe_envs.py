@@ -148,6 +148,24 @@ class Endless(Scripted):
         super().__init__(lengths=(-1,))
 
 
+class Perseverance(gym.Env):
+    """Pays at the end of 25 steps if all of them took action 1, which uniform draws do once in 30 million episodes."""
+
+    observation_space = spaces.Box(0, 25, (1,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.steady = 0, True
+        return np.array([self.t], dtype=np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        self.steady &= bool(action == 1)
+        done = self.t == 25
+        return np.array([self.t], dtype=np.float32), float(done and self.steady), done, False, {}
+
+
 class FixedStart(gym.Env):
     """
     Every episode starts alike and takes ``length`` steps; actions move a point, which pays by where it is.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers import Recorder, make_vec, tiny_model
-from probe_envs import Scripted, TellingArms
+from probe_envs import Perseverance, Scripted, TellingArms
 
 from sb3_udrl.exploration import WARM_UPS, NetworkWarmUp, StickyWarmUp, make_warm_up, uniform_actions
 
@@ -205,3 +205,44 @@ def test_box_actions_that_are_collected_respect_the_bounds():
     env = make_vec(Scripted, 2, action_space=space)
     actions = played_actions(tiny_model(env, policy_kwargs=policy_kwargs, epsilon=0.3), 200)
     assert actions.min() >= space.low[0] and actions.max() <= space.high[0]
+
+
+# While all episodes are alike
+
+
+@pytest.mark.parametrize(("lengths", "goes_on"), [((4,), True), ((4, 4, 4, 5), False), (range(3, 30), False)])
+def test_the_warm_up_goes_on_while_all_episodes_are_alike(lengths, goes_on):
+    """No command could ask for more; learning begins as it would otherwise."""
+    model = tiny_model(make_vec(Scripted, lengths=lengths, rewards=(0,)), learning_starts=20).learn(200)
+    assert model._n_updates > 0
+    assert model._running.warm_up.all() == goes_on
+    assert (len(model.obedience) == 0) == goes_on
+
+
+def test_a_warm_up_that_was_left_does_not_come_back():
+    """Five episodes differ from all that come later, and are forgotten soon."""
+    env = make_vec(Scripted, lengths=(*[3] * 5, *[4] * 100), rewards=(0,))
+    model = tiny_model(env, learning_starts=8, replay_buffer_kwargs={"max_episodes": 12}).learn(200)
+    assert not model.replay_buffer.has_differences() and not model._running.warm_up.any()
+
+
+def test_uniform_actions_are_mixed_with_others_when_the_warm_up_goes_on():
+    """Networks, which always do the same in the same situation, and sticky actions play two of three episodes."""
+    env = make_vec(Scripted, lengths=(20,), rewards=(0,))
+    model = tiny_model(env, learning_starts=200, replay_buffer_kwargs={"max_episodes": 30}).learn(1_200)
+    episodes = [model.replay_buffer.episode(i).actions for i in range(30)]
+    changes = [np.count_nonzero(np.diff(actions)) for actions in episodes]
+    assert sum(count <= 5 for count in changes) >= 15  # 2 % of the uniform ones
+    assert sum(count > 5 for count in changes) >= 5
+
+
+def test_a_warm_up_of_the_user_s_own_is_kept():
+    model = tiny_model(make_vec(Scripted, rewards=(0,)), learning_starts=20, warm_up=lambda obs, starts: np.zeros(1, int))
+    model.learn(200)
+    assert (model.replay_buffer.transitions(np.arange(40)).actions == 0).all()
+
+
+def test_what_uniform_actions_never_find_is_found_all_the_same():
+    env, learning = make_vec(Perseverance, 4), {"train_freq": 50, "gradient_steps": 0.5, "learning_rate": 3e-3}
+    model = tiny_model(env, commands="relative", learning_starts=100, **learning).learn(8_000)
+    assert model.replay_buffer.returns[-50:].mean() > 0.5

@@ -285,3 +285,24 @@ def test_a_full_buffer_makes_little_more_room_than_its_capacity():
     tracemalloc.stop()
     assert len(buffer._rewards) <= 20_000 * 17 / 16 + 10
     assert used < 1.05 * (17 + 25) * 20_000 * 9 / 8  # untouched as far as it is not used
+
+
+@pytest.mark.parametrize(
+    ("returns", "lengths", "differ"),
+    [
+        ([], [], False),
+        ([1], [2], False),
+        ([1, 1], [2, 2], False),
+        ([1, 2], [2, 2], True),  # no two are alike
+        ([1, 1], [2, 3], True),
+        ([1, 1, 2], [2, 2, 2], False),  # one other may be luck
+        ([1] * 50 + [2] * 4, [2] * 54, False),
+        ([1] * 50 + [2] * 5, [2] * 55, True),
+        ([1] * 50 + [2] * 2 + [1] * 3, [2] * 52 + [3] * 3, True),
+    ],
+)
+def test_whether_episodes_differ(returns, lengths, differ):
+    buffer = small_buffer(1000)
+    for total, length in zip(returns, lengths, strict=True):
+        buffer.add(episode([total] + [0] * (length - 1)))
+    assert buffer.has_differences() == differ

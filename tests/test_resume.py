@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch as th
+from gymnasium.wrappers import TransformReward
 from helpers import CommandSpy, assert_same_parameters, parameters_of, tiny_model
 from probe_envs import FixedStart
 from stable_baselines3.common.callbacks import CheckpointCallback
@@ -106,6 +107,10 @@ def test_an_optimizer_with_a_memory(tmp_path):
 
 def test_with_normalized_rewards(tmp_path):
     check(tmp_path, lambda: VecNormalize(environment(2), norm_obs=False, norm_reward=True))
+
+
+def test_a_warm_up_that_goes_on_because_all_episodes_are_alike(tmp_path):
+    check(tmp_path, lambda: DummyVecEnv([lambda: Monitor(TransformReward(FixedStart(), lambda _: 0.0))] * 2))
 
 
 def test_a_user_s_warm_up_function(tmp_path):

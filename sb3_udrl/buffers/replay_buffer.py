@@ -25,6 +25,8 @@ from sb3_udrl.buffers.episodes import Episode, returns_to_go, steps_to_go
 from sb3_udrl.buffers.retention import RETENTIONS, best_first
 from sb3_udrl.buffers.sampling import SAMPLINGS
 
+_ENOUGH_OTHERS = 5  # a single one may have been luck that does not come again
+
 
 class CommandBatch(NamedTuple):
     """
@@ -142,6 +144,13 @@ class EpisodicReplayBuffer:
     def size(self) -> int:
         """Number of stored transitions, under the name that SB3's buffers use."""
         return self.n_transitions
+
+    def has_differences(self) -> bool:
+        """Whether some stored episodes went otherwise, in return or length, than most: a few, or none went like another."""
+        if self.n_episodes < 2:
+            return False
+        _, counts = np.unique(np.stack([self.returns, self.lengths]), axis=1, return_counts=True)
+        return bool(counts.max() == 1 or self.n_episodes - counts.max() >= _ENOUGH_OTHERS)
 
     def add(self, episode: Episode) -> None:
         """

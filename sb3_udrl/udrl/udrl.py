@@ -23,7 +23,7 @@ from sb3_udrl.commands import CommandSampler, make_command_sampler
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.common.files import written_at_once
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
-from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions
+from sb3_udrl.exploration import UniformWarmUp, WarmUpFunction, make_warm_up, uniform_actions
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.base import Actor
 from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
@@ -45,14 +45,14 @@ class UDRL(CommandedAlgorithm):
     :param env: the environment to learn from, or its id; its episodes must end
     :param learning_rate: learning rate, or a function of the remaining progress (from 1 to 0)
     :param buffer_size: capacity of the replay buffer, in transitions
-    :param learning_starts: steps of warm-up behavior before the first training
+    :param learning_starts: steps of warm-up behavior before the first training; it goes on while all episodes are alike
     :param batch_size: transitions per gradient step
     :param train_freq: train every so many steps of the vectorized environment, or ``(n, "step")`` or ``(n, "episode")``
     :param gradient_steps: gradient steps per training; with ``patience``, at most so many; below one, a share of the
         transitions that were collected since the last training; -1 for as many as these
-    :param warm_up: behavior before the first training: ``"uniform"``, ``"sticky"``, ``"network"``, ``"mixed"``
-        (in turn over environments and episodes), or a function of observations ``(n_envs, *observation_shape)`` and
-        episode starts ``(n_envs,)`` that returns actions ``(n_envs, *action_shape)``
+    :param warm_up: behavior before the first training: ``"uniform"`` (then ``"mixed"`` while all episodes are alike),
+        ``"sticky"``, ``"network"``, ``"mixed"`` (in turn over environments and episodes), or a function of observations
+        ``(n_envs, *observation_shape)`` and episode starts ``(n_envs,)`` that returns actions ``(n_envs, *action_shape)``
     :param temperature: how freely actions are drawn while collecting: 1 as learned, towards 0 greedily; a list is
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
@@ -336,6 +336,11 @@ class UDRL(CommandedAlgorithm):
             self._running.begin(starts, None)
         elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
             self._running.begin(starts, self.policy.initial_command(n_starts))
+        elif not self.obedience and not self.replay_buffer.has_differences():
+            # where all went alike no command can ask for more, so look for something else (not in arXiv 1912.02877)
+            if isinstance(self._warm_up, UniformWarmUp):
+                self._warm_up.widen()
+            self._running.begin(starts, None)
         else:
             first = self._raw_obs()
             first = {key: value[starts] for key, value in first.items()} if isinstance(first, dict) else first[starts]
