@@ -27,6 +27,13 @@ def tiny_model(env, policy="CommandPolicy", net_arch=(16,), **kwargs):
     return UDRL(policy, env, **{**TINY, "policy_kwargs": policy_kwargs, **kwargs})
 
 
+def obeying_model(env, **kwargs):
+    """A tiny model whose warm-up ends after ``learning_starts`` steps, although all episodes of its environment are alike."""
+    model = tiny_model(env, **kwargs)
+    model.replay_buffer.has_differences = lambda: True
+    return model
+
+
 DEFAULT_SAMPLER = inspect.signature(UDRL).parameters["command_sampler"].default
 
 

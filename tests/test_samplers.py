@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import DEFAULT_SAMPLER, CommandSpy, episode, make_vec, small_buffer, tiny_model
+from helpers import DEFAULT_SAMPLER, CommandSpy, episode, make_vec, obeying_model, small_buffer, tiny_model
 from probe_envs import Scripted
 from stable_baselines3.common.callbacks import CallbackList, EveryNTimesteps
 
@@ -246,7 +246,7 @@ def test_a_sampler_of_ones_own_takes_the_place_of_the_default(wrap):
     asked = []
     sample = sampler.sample
     sampler.sample = lambda observations: asked.append((observations.copy(), sample(observations))) or asked[-1][1]
-    model = tiny_model(make_vec(Scripted, 2, lengths=(4,), rewards=(1,)))
+    model = obeying_model(make_vec(Scripted, 2, lengths=(4,), rewards=(1,)))
     with CommandSpy(model) as spy:
         model.learn(120, callback=wrap(sampler))
     assert model._command_sampler is sampler
@@ -276,7 +276,7 @@ def test_a_sampler_is_asked_only_for_the_episodes_that_start():
 
 
 def test_collection_advances_commands_by_raw_rewards():
-    model = tiny_model(make_vec(Scripted, lengths=(3,), rewards=(5, -2, 1)), learning_starts=6, train_freq=6)
+    model = obeying_model(make_vec(Scripted, lengths=(3,), rewards=(5, -2, 1)), learning_starts=6, train_freq=6)
     with CommandSpy(model) as spy:
         model.learn(60, callback=FixedCommands(10, 2))
     played = np.concatenate(spy.commands).reshape(-1, 3, 2)

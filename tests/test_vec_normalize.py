@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import CommandSpy, make_vec, tiny_model
+from helpers import CommandSpy, make_vec, obeying_model, tiny_model
 from probe_envs import FixedStart, Scripted
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.envs import SimpleMultiObsEnv
@@ -24,7 +24,7 @@ def test_stored_rewards_and_returns_are_raw():
 
 
 def test_commands_while_collecting_are_raw():
-    model = tiny_model(normalized())
+    model = obeying_model(normalized())
     with CommandSpy(model) as spy:
         model.learn(128, callback=FixedCommands(300, 4))
     rows = [[300, 4], [200, 3], [250, 2], [225, 1]]
