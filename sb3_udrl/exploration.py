@@ -59,7 +59,7 @@ def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) 
 
 
 class UniformWarmUp(WarmUp):
-    """Independent uniform actions; what :class:`MixedWarmUp` does where all episodes were alike."""
+    """Independent uniform actions; after :func:`widen`, those of :class:`MixedWarmUp`."""
 
     def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
         super().__init__(action_space, n_envs, rng)
@@ -69,10 +69,6 @@ class UniformWarmUp(WarmUp):
         if self.mixed is not None:
             return self.mixed(observations, starts)
         return uniform_actions(self.action_space, self.n_envs, self.rng)
-
-    def widen(self) -> None:
-        """To be called where all episodes were alike so far."""
-        self.mixed = self.mixed or MixedWarmUp(self.action_space, self.n_envs, self.rng)
 
 
 class StickyWarmUp(WarmUp):
@@ -183,3 +179,13 @@ def make_warm_up(
     if warm_up not in WARM_UPS:
         raise ValueError(f"warm_up={warm_up!r}: choose one of {sorted(WARM_UPS)}, or pass a function")
     return WARM_UPS[warm_up](action_space, n_envs, rng)
+
+
+def widen(warm_up: WarmUpFunction) -> None:
+    """
+    Go on by :class:`MixedWarmUp` where uniform actions showed nothing new; what was chosen on purpose stays as it is.
+
+    :param warm_up: changed if it is a :class:`UniformWarmUp`
+    """
+    if isinstance(warm_up, UniformWarmUp) and warm_up.mixed is None:
+        warm_up.mixed = MixedWarmUp(warm_up.action_space, warm_up.n_envs, warm_up.rng)

@@ -19,11 +19,12 @@ from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import BUFFERS_BY_COMMANDS, EpisodicReplayBuffer
+from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands import CommandSampler, make_command_sampler
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.common.files import written_at_once
 from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
-from sb3_udrl.exploration import UniformWarmUp, WarmUpFunction, make_warm_up, uniform_actions
+from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions, widen
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.base import Actor
 from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
@@ -45,7 +46,7 @@ class UDRL(CommandedAlgorithm):
     :param env: the environment to learn from, or its id; its episodes must end
     :param learning_rate: learning rate, or a function of the remaining progress (from 1 to 0)
     :param buffer_size: capacity of the replay buffer, in transitions
-    :param learning_starts: steps of warm-up behavior before the first training; it goes on while all episodes are alike
+    :param learning_starts: steps of warm-up before the first training; the warm-up goes on while all episodes are alike
     :param batch_size: transitions per gradient step
     :param train_freq: train every so many steps of the vectorized environment, or ``(n, "step")`` or ``(n, "episode")``
     :param gradient_steps: gradient steps per training; with ``patience``, at most so many; below one, a share of the
@@ -133,12 +134,10 @@ class UDRL(CommandedAlgorithm):
         self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
         self.warm_up, self.temperature, self.epsilon = warm_up, temperature, epsilon
-        self.commands = commands
+        self.commands, self.max_episode_steps = commands, max_episode_steps
         self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
         self.patience, self.validation_fraction = patience, validation_fraction
-        self.max_episode_steps = max_episode_steps
-        self.replay_buffer_class = replay_buffer_class
-        self.replay_buffer_kwargs = replay_buffer_kwargs
+        self.replay_buffer_class, self.replay_buffer_kwargs = replay_buffer_class, replay_buffer_kwargs
         self.rng = np.random.default_rng()
         # desired return, desired horizon, achieved return and achieved horizon of recent episodes under commands
         self.obedience: deque[tuple[float, float, float, float]] = deque(maxlen=stats_window_size)
@@ -287,11 +286,10 @@ class UDRL(CommandedAlgorithm):
     def _exploring_actions(self, act: Actor) -> NDArray[Any]:
         """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
         running = self._running
-        any_warm_up = running.warm_up.any()
-        if any_warm_up and running.warm_up.all():
+        if running.warm_up.all():
             return self._warm_up(self._last_obs, running.starts)  # type: ignore[arg-type]
         actions = act(self._last_obs, running.command, self._temperature)
-        if any_warm_up:
+        if running.warm_up.any():
             actions[running.warm_up] = self._warm_up(self._last_obs, running.starts)[running.warm_up]  # type: ignore[arg-type]
         if self._epsilon is not None:
             random = self.rng.random(self.n_envs) < self._epsilon
@@ -338,12 +336,10 @@ class UDRL(CommandedAlgorithm):
             self._running.begin(starts, self.policy.initial_command(n_starts))
         elif not self.obedience and not self.replay_buffer.has_differences():
             # where all went alike no command can ask for more, so look for something else (not in arXiv 1912.02877)
-            if isinstance(self._warm_up, UniformWarmUp):
-                self._warm_up.widen()
+            widen(self._warm_up)
             self._running.begin(starts, None)
         else:
-            first = self._raw_obs()
-            first = {key: value[starts] for key, value in first.items()} if isinstance(first, dict) else first[starts]
+            first = map_observation(lambda rows: rows[starts], self._raw_obs())
             self._running.begin(starts, self.policy.initial_command(n_starts, self._command_sampler.sample(first)))
 
     # SB3's hooks
