@@ -5,7 +5,8 @@ import functools
 import numpy as np
 import pytest
 import torch as th
-from gymnasium.wrappers import TransformReward
+from gymnasium import spaces
+from gymnasium.wrappers import TransformAction, TransformReward
 from helpers import CommandSpy, assert_same_parameters, parameters_of, tiny_model
 from probe_envs import FixedStart
 from stable_baselines3.common.callbacks import CheckpointCallback
@@ -99,6 +100,13 @@ def test_relative_commands(tmp_path, kwargs):
         buffer_size=100,
         **kwargs,
     )
+
+
+def test_noise_that_depends_on_the_situation(tmp_path):
+    def make():
+        return Monitor(TransformAction(FixedStart(), lambda action: round(float(action[0])) + 1, spaces.Box(-1, 1, (1,))))
+
+    check(tmp_path, lambda: DummyVecEnv([make, make]), sde_share=0.5, policy_kwargs={"box_head": "gaussian"})
 
 
 def test_an_optimizer_with_a_memory(tmp_path):

@@ -203,8 +203,18 @@ class GaussianHead(BoxHead):
         return self.unscaled(self.split(params)[0])
 
     def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+        return self.from_noise(params, temperature * th.randn_like(params[:, : self.n_dims]))
+
+    def from_noise(self, params: th.Tensor, noise: th.Tensor) -> th.Tensor:
+        """
+        The actions that lie so far off the mean.
+
+        :param params: ``(n, n_params)``
+        :param noise: in standard deviations, ``(n, n_dims)``
+        :return: ``(n, *action_shape)``
+        """
         mean, log_std = self.split(params)
-        return self.unscaled(mean + temperature * th.exp(log_std) * th.randn_like(mean))
+        return self.unscaled(mean + noise * th.exp(log_std))
 
 
 class SquashedGaussianHead(GaussianHead):
@@ -220,9 +230,9 @@ class SquashedGaussianHead(GaussianHead):
     def mode(self, params: th.Tensor) -> th.Tensor:
         return self.unscaled(th.tanh(self.split(params)[0]))
 
-    def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
+    def from_noise(self, params: th.Tensor, noise: th.Tensor) -> th.Tensor:
         mean, log_std = self.split(params)
-        return self.unscaled(th.tanh(mean + temperature * th.exp(log_std) * th.randn_like(mean)))
+        return self.unscaled(th.tanh(mean + noise * th.exp(log_std)))
 
 
 class BetaHead(BoxHead):

@@ -21,6 +21,7 @@ from sb3_udrl.evaluation.tracking import tracked_rewards
 
 PolicyState = tuple[NDArray[Any], ...]
 Actor = Callable[[Any, Command, NDArray[np.float32]], NDArray[Any]]  # observations, commands, temperatures -> actions
+Noise = Callable[[Any], NDArray[np.float32]]  # observations -> draws of a standard normal distribution, (n, n_dims)
 
 
 class FitOptions(NamedTuple):
@@ -92,13 +93,14 @@ class BehaviorPolicy(BasePolicy):
         :return: ``(n, *action_shape)``
         """
 
-    def actor(self, rng: np.random.Generator) -> Actor:
+    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
         """
         A function that draws actions while experience is collected; what was learned does not change meanwhile.
 
         By default it calls :meth:`act`.
 
         :param rng: source of randomness, for those who draw from it
+        :param noise: where actions are normally distributed, draws to use instead of one's own
         :return: a function of observations ``(n, *observation_shape)``, commands and temperatures ``(n, 1)``
         """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch as th
@@ -11,16 +12,17 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
 from sb3_udrl.buffers import CommandBatch
 from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands.command import Command
-from sb3_udrl.policies.action_heads import make_action_head
-from sb3_udrl.policies.base import Actor
+from sb3_udrl.policies.action_heads import GaussianHead, make_action_head
+from sb3_udrl.policies.base import Actor, Noise
 from sb3_udrl.policies.conditioning import ConditionedMlp
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
-from sb3_udrl.policies.numpy_actor import numpy_actor
+from sb3_udrl.policies.numpy_actor import is_known, numpy_actor, numpy_network
 from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
 
@@ -171,8 +173,22 @@ class CommandPolicy(GradientFit):
                 actions = self.action_head.sample(params, self._one if temperature is None else temperature)
         return actions.cpu().numpy()
 
-    def actor(self, rng: np.random.Generator) -> Actor:
-        return numpy_actor(self, rng) or super().actor(rng)
+    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
+        return self._noisy_actor(noise) if noise else numpy_actor(self, rng) or super().actor(rng)
+
+    def _noisy_actor(self, noise: Noise) -> Actor:
+        head = cast(GaussianHead, self.action_head)
+        network: Callable[[Any, Command], Any] = numpy_network(self) if is_known(self) else self._torch_network
+
+        @th.no_grad()
+        def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
+            params = th.as_tensor(network(observations, command), device=self.device)
+            return head.from_noise(params, th.as_tensor(temperature * noise(observations), device=self.device)).cpu().numpy()
+
+        return draw
+
+    def _torch_network(self, observations: Any, command: Command) -> th.Tensor:
+        return self(obs_as_tensor(observations, self.device), self.command_tensor(command))
 
     @property
     def _one(self) -> th.Tensor:

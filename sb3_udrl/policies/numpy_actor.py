@@ -41,7 +41,7 @@ def numpy_actor(policy: CommandPolicy, rng: np.random.Generator) -> Actor | None
     :param rng: source of randomness
     :return: the function, or None if the network has parts that only PyTorch knows, or lies on another device than the CPU
     """
-    if not _is_known(policy):
+    if not is_known(policy):
         return None
     network, draw = numpy_network(policy), _draw(policy.action_head, rng)
     return lambda observations, command, temperature: draw(network(observations, command), temperature)
@@ -51,7 +51,7 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
     """
     A function of observations and commands with the results of ``policy.forward``.
 
-    :param policy: a network that :func:`numpy_actor` knows
+    :param policy: a network for which :func:`is_known` holds
     """
     dim, space = policy.features_extractor.features_dim, policy.observation_space
     keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
@@ -76,8 +76,12 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
     return forward
 
 
-def _is_known(policy: CommandPolicy) -> bool:
-    """Whether every part is one that this file knows, and none is replaced by a subclass or on the instance."""
+def is_known(policy: CommandPolicy) -> bool:
+    """
+    Whether every part is one that this file knows, and none is replaced by a subclass or on the instance.
+
+    :param policy: the network
+    """
     from sb3_udrl.policies.command_policy import CommandPolicy
 
     space, layers = policy.observation_space, policy.trunk.conditioned_layers()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from sb3_udrl.buffers import BUFFERS_BY_COMMANDS
+from sb3_udrl.buffers import BUFFERS_BY_COMMANDS, EpisodicReplayBuffer
 from sb3_udrl.policies import BehaviorPolicy
 
 if TYPE_CHECKING:
@@ -48,6 +48,21 @@ def check_arguments(model: UDRL) -> None:
         values = np.asarray(getattr(model, name), dtype=np.float64)
         if values.size == 0 or not ((values >= 0) & (values <= most) & np.isfinite(values)).all():
             raise ValueError(f"{name}={getattr(model, name)}: every value must be finite and lie between 0 and {most}")
+
+
+def make_replay_buffer(model: UDRL) -> EpisodicReplayBuffer:
+    """
+    An empty buffer of the class and with the arguments that were given.
+
+    :param model: a model whose attributes hold the arguments of its constructor
+    :raises ValueError: if an argument is out of its range or unknown
+    """
+    buffer_class = model.replay_buffer_class or BUFFERS_BY_COMMANDS[model.commands]
+    kwargs = model.replay_buffer_kwargs or {}
+    try:
+        return buffer_class(model.buffer_size, model.observation_space, model.action_space, seed=model.rng, **kwargs)
+    except TypeError as error:
+        raise ValueError(f"replay_buffer_kwargs={kwargs} do not fit {buffer_class.__name__}: {error}") from error
 
 
 def count_gradient_steps(gradient_steps: int | float, n_collected: int) -> int:

@@ -29,6 +29,7 @@ def save_running_state(model: UDRL, target: Any) -> None:
         "torch_rng_state": th.get_rng_state(),
         "cuda_rng_states": th.cuda.get_rng_state_all(),
         "warm_up": model._warm_up if isinstance(model._warm_up, WarmUp) else None,
+        "noise": model._noise,
         "running": (running.command, running.asked, running.warm_up, running.recorder.n_steps == 0),
     }
     save_to_pkl(target, state, model.verbose)
@@ -65,6 +66,7 @@ def load_running_state(model: UDRL, source: Any) -> None:
     same_envs = len(running[-1]) == model.n_envs
     if same_envs:
         model._running.resume(*running)
+        model._noise = state.get("noise")
     if same_envs and type(warm_up) is type(model._warm_up):
         model._warm_up = warm_up
     else:

@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_udrl.buffers import BUFFERS_BY_COMMANDS, EpisodicReplayBuffer
+from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands import CommandSampler, make_command_sampler
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
@@ -27,7 +27,8 @@ from sb3_udrl.evaluation.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.exploration import WarmUpFunction, make_warm_up, uniform_actions, widen
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.base import Actor
-from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, parse_train_freq
+from sb3_udrl.state_dependent_noise import make_noise
+from sb3_udrl.udrl.arguments import check_arguments, count_gradient_steps, make_replay_buffer, parse_train_freq
 from sb3_udrl.udrl.logs import dump_logs, record_training
 from sb3_udrl.udrl.persistence import load_running_state, save_running_state
 from sb3_udrl.udrl.running import RunningEpisodes
@@ -57,6 +58,7 @@ class UDRL(CommandedAlgorithm):
     :param temperature: how freely actions are drawn while collecting: 1 as learned, towards 0 greedily; a list is
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
+    :param sde_share: share of the variance of continuous actions that is one function of the situation through an episode
     :param commands: what is asked for: ``"absolute"``, a return within a horizon, or ``"relative"``, to do so much better
         than usual from here, which often learns faster
     :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
@@ -102,6 +104,7 @@ class UDRL(CommandedAlgorithm):
         warm_up: str | WarmUpFunction = "uniform",
         temperature: float | list[float] = 1.0,
         epsilon: float | list[float] = 0.0,
+        sde_share: float = 0.0,
         commands: str = "absolute",
         command_sampler: str | type[CommandSampler] = "adaptive",
         command_sampler_kwargs: dict[str, Any] | None = None,
@@ -133,7 +136,7 @@ class UDRL(CommandedAlgorithm):
         )
         self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
-        self.warm_up, self.temperature, self.epsilon = warm_up, temperature, epsilon
+        self.warm_up, self.temperature, self.epsilon, self.sde_share = warm_up, temperature, epsilon, sde_share
         self.commands, self.max_episode_steps = commands, max_episode_steps
         self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
         self.patience, self.validation_fraction = patience, validation_fraction
@@ -151,13 +154,7 @@ class UDRL(CommandedAlgorithm):
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
         if getattr(self, "replay_buffer", None) is None:
-            buffer_class = self.replay_buffer_class or BUFFERS_BY_COMMANDS[self.commands]
-            kwargs = self.replay_buffer_kwargs or {}
-            spaces_of_data = (self.observation_space, self.action_space)
-            try:
-                self.replay_buffer = buffer_class(self.buffer_size, *spaces_of_data, seed=self.rng, **kwargs)
-            except TypeError as error:
-                raise ValueError(f"replay_buffer_kwargs={kwargs} do not fit {buffer_class.__name__}: {error}") from error
+            self.replay_buffer = make_replay_buffer(self)
         policy_class = cast(type[BehaviorPolicy], self.policy_class)
         policy = policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
         self.policy = policy.to(self.device)
@@ -165,6 +162,7 @@ class UDRL(CommandedAlgorithm):
             self.policy.eval_command[1] = th.inf
         self._running = RunningEpisodes(self.observation_space, self.action_space, self.n_envs, self.max_episode_steps)
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
+        self._noise = make_noise(self.sde_share, self.policy, self.n_envs, self.rng)
         self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
         make_command_sampler(self.command_sampler, self.command_sampler_kwargs)  # so that a mistake shows here
@@ -235,7 +233,7 @@ class UDRL(CommandedAlgorithm):
         """
         callback.on_rollout_start()
         self.policy.set_training_mode(False)
-        act = self.policy.actor(self.rng)
+        act = self.policy.actor(self.rng, self._noise)
         n_steps, n_episodes = 0, 0
         while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
             actions = self._exploring_actions(act)
@@ -330,6 +328,8 @@ class UDRL(CommandedAlgorithm):
         n_starts = int(starts.sum())
         if n_starts == 0:
             return
+        if self._noise is not None:
+            self._noise.renew(starts)
         if self.num_timesteps < self.learning_starts or self._n_updates == 0:
             self._running.begin(starts, None)
         elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
@@ -375,7 +375,7 @@ class UDRL(CommandedAlgorithm):
         return super()._init_callback(callback, progress_bar)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "rng", "_running", "_warm_up", "_temperature", "_command_sampler"]
+        return [*super()._excluded_save_params(), "rng", "_running", "_warm_up", "_noise", "_temperature", "_command_sampler"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", *(["policy.optimizer"] if self.policy.optimizer is not None else [])], []
