@@ -102,11 +102,28 @@ def test_relative_commands(tmp_path, kwargs):
     )
 
 
-def test_noise_that_depends_on_the_situation(tmp_path):
+def continuous(n_envs=2):
+    """As :func:`environment`, for actions from -1 to 1."""
+
     def make():
         return Monitor(TransformAction(FixedStart(), lambda action: round(float(action[0])) + 1, spaces.Box(-1, 1, (1,))))
 
-    check(tmp_path, lambda: DummyVecEnv([make, make]), sde_share=0.5, policy_kwargs={"box_head": "gaussian"})
+    return DummyVecEnv([make] * n_envs)
+
+
+def test_noise_that_depends_on_the_situation(tmp_path):
+    check(tmp_path, continuous, sde_share=0.5, policy_kwargs={"box_head": "gaussian"})
+
+
+@pytest.mark.parametrize("before, n_envs", [(0.0, 2), (0.2, 2), (0.5, 3)])
+def test_noise_is_that_of_the_model_not_of_the_file(tmp_path, before, n_envs):
+    kwargs = {"policy_kwargs": {"box_head": "gaussian"}}
+    new_model(continuous(), sde_share=before, **kwargs).learn(48).save_replay_buffer(tmp_path / "buffer")
+    model = new_model(continuous(n_envs), sde_share=0.5, **kwargs)
+    model.load_replay_buffer(tmp_path / "buffer")
+    assert (model._noise.share, model._noise.n_envs) == (0.5, n_envs)
+    assert model._noise.rng is model.rng
+    model.learn(96, reset_num_timesteps=False)
 
 
 def test_an_optimizer_with_a_memory(tmp_path):

@@ -9,6 +9,7 @@ from stable_baselines3.common.save_util import load_from_pkl, save_to_pkl
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.exploration import WarmUp, make_warm_up
+from sb3_udrl.state_dependent_noise import make_noise
 
 if TYPE_CHECKING:
     from sb3_udrl.udrl.udrl import UDRL
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def save_running_state(model: UDRL, target: Any) -> None:
     """
     Save the replay buffer and all else that training needs to go on as if never stopped: the state of the random
-    generators and of the warm-up, and the commands of the episodes that are about to start.
+    generators, of the warm-up and of the noise, and the commands of the episodes that are about to start.
 
     :param model: the model
     :param target: path or file
@@ -66,8 +67,12 @@ def load_running_state(model: UDRL, source: Any) -> None:
     same_envs = len(running[-1]) == model.n_envs
     if same_envs:
         model._running.resume(*running)
-        model._noise = state.get("noise")
     if same_envs and type(warm_up) is type(model._warm_up):
         model._warm_up = warm_up
     else:
         model._warm_up = make_warm_up(model.warm_up, model.action_space, model.n_envs, rng)
+    noise = state.get("noise")
+    if same_envs and noise is not None and noise.share == model.sde_share:
+        model._noise = noise
+    else:
+        model._noise = make_noise(model.sde_share, model.policy, model.n_envs, rng)
