@@ -46,6 +46,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         suggested["box_head"] = trial.suggest_categorical("box_head", ["gaussian", "squashed", "beta", "discretized"])
         if suggested["box_head"] in ("gaussian", "squashed"):
             suggested["min_std"] = trial.suggest_float("min_std", 0.02, 0.5, log=True)
+            suggested["sde_share"] = trial.suggest_float("sde_share", 0.0, 0.8)
     hyperparams = convert_udrl_params(suggested)
     for name in ("batch_size", "gradient_steps", "policy_kwargs"):  # shown by Optuna instead of their logarithms
         trial.set_user_attr(name, hyperparams[name])
