@@ -88,29 +88,45 @@ class StickyWarmUp(WarmUp):
         return self.actions.copy()
 
 
-class NetworkWarmUp(WarmUp):
+class RunningInputs:
     """
-    A freshly drawn random network for every episode: one hidden layer of 16 rectified units.
+    Observations as inputs of random functions: flattened, standardized by running statistics of all that were seen, since a
+    large component would decide alone without that, and with a constant.
+    """
 
-    Observations are flattened and standardized by running statistics; without that a large component would decide alone.
-    """
+    def __init__(self) -> None:
+        self.statistics: RunningMeanStd | None = None
+
+    def __call__(self, observations: Observation, n_envs: int) -> NDArray[np.float64]:
+        """
+        :param observations: ``(n_envs, *observation_shape)``, or a dictionary of such
+        :param n_envs: number of environments
+        :return: ``(n_envs, n_inputs)``
+        """
+        parts = observations.values() if isinstance(observations, dict) else [observations]
+        inputs = np.concatenate([np.asarray(part, dtype=np.float64).reshape(n_envs, -1) for part in parts], axis=1)
+        if self.statistics is None:
+            self.statistics = RunningMeanStd(shape=inputs.shape[1:])
+        self.statistics.update(inputs)
+        inputs = np.clip((inputs - self.statistics.mean) / np.sqrt(self.statistics.var + 1e-8), -5, 5)
+        return np.concatenate([inputs, np.ones((n_envs, 1))], axis=1)
+
+
+class NetworkWarmUp(WarmUp):
+    """A freshly drawn random network for every episode: one hidden layer of 16 rectified units."""
 
     _HIDDEN = 16
 
     def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
         super().__init__(action_space, n_envs, rng)
-        self.statistics: RunningMeanStd | None = None
+        self.inputs = RunningInputs()
+        self.hidden: NDArray[np.float64] | None = None
+        self.output = np.zeros((n_envs, self._HIDDEN, self._n_outputs()))
 
     def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
-        parts = observations.values() if isinstance(observations, dict) else [observations]
-        inputs = np.concatenate([np.asarray(part, dtype=np.float64).reshape(self.n_envs, -1) for part in parts], axis=1)
-        if self.statistics is None:
-            self.statistics = RunningMeanStd(shape=inputs.shape[1:])
-            self.hidden = np.zeros((self.n_envs, inputs.shape[1] + 1, self._HIDDEN))
-            self.output = np.zeros((self.n_envs, self._HIDDEN, self._n_outputs()))
-        self.statistics.update(inputs)
-        inputs = np.clip((inputs - self.statistics.mean) / np.sqrt(self.statistics.var + 1e-8), -5, 5)
-        inputs = np.concatenate([inputs, np.ones((self.n_envs, 1))], axis=1)  # with a bias
+        inputs = self.inputs(observations, self.n_envs)
+        if self.hidden is None:
+            self.hidden = np.zeros((self.n_envs, inputs.shape[1], self._HIDDEN))
         for env in np.flatnonzero(starts):
             self.hidden[env] = self.rng.standard_normal(self.hidden.shape[1:]) * np.sqrt(2 / inputs.shape[1])
             self.output[env] = self.rng.standard_normal(self.output.shape[1:]) * np.sqrt(2 / self._HIDDEN)

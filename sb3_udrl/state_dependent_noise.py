@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Observation
+from sb3_udrl.exploration import RunningInputs
 from sb3_udrl.policies import BehaviorPolicy
 from sb3_udrl.policies.action_heads import GaussianHead
-
-_CLIP = 5.0  # in standard deviations
 
 
 class StateDependentNoise:
@@ -33,7 +31,8 @@ class StateDependentNoise:
     def __init__(self, share: float, n_envs: int, n_dims: int, rng: np.random.Generator) -> None:
         self.share, self.n_envs, self.n_dims, self.rng = share, n_envs, n_dims, rng
         self.outdated = np.ones(n_envs, dtype=np.bool_)  # a new function is drawn before the next step
-        self.statistics: RunningMeanStd | None = None
+        self.inputs = RunningInputs()
+        self.functions: NDArray[np.float64] | None = None
 
     def renew(self, starts: NDArray[np.bool_]) -> None:
         """
@@ -48,25 +47,16 @@ class StateDependentNoise:
         :param observations: ``(n_envs, *observation_shape)``, or a dictionary of such
         :return: one draw for each component of each action, ``(n_envs, n_dims)``
         """
-        situations = self._situations(observations)
+        inputs = self.inputs(observations, self.n_envs)
+        if self.functions is None:
+            self.functions = np.zeros((self.n_envs, inputs.shape[1], self.n_dims))
         for env in np.flatnonzero(self.outdated):
             self.functions[env] = self.rng.standard_normal(self.functions.shape[1:])
         self.outdated[:] = False
+        situations = inputs / np.linalg.norm(inputs, axis=1, keepdims=True)
         consistent = np.einsum("ef,efd->ed", situations, self.functions)
         independent = self.rng.standard_normal((self.n_envs, self.n_dims))
         return (np.sqrt(self.share) * consistent + np.sqrt(1 - self.share) * independent).astype(np.float32)
-
-    def _situations(self, observations: Observation) -> NDArray[np.float64]:
-        """Vectors of length one, ``(n_envs, n_features)``."""
-        parts = observations.values() if isinstance(observations, dict) else [observations]
-        inputs = np.concatenate([np.asarray(part, dtype=np.float64).reshape(self.n_envs, -1) for part in parts], axis=1)
-        if self.statistics is None:
-            self.statistics = RunningMeanStd(shape=inputs.shape[1:])
-            self.functions = np.zeros((self.n_envs, inputs.shape[1] + 1, self.n_dims))
-        self.statistics.update(inputs)
-        inputs = np.clip((inputs - self.statistics.mean) / np.sqrt(self.statistics.var + 1e-8), -_CLIP, _CLIP)
-        inputs = np.concatenate([inputs, np.ones((self.n_envs, 1))], axis=1)
-        return inputs / np.linalg.norm(inputs, axis=1, keepdims=True)
 
 
 def make_noise(share: float, policy: BehaviorPolicy, n_envs: int, rng: np.random.Generator) -> StateDependentNoise | None:

@@ -46,7 +46,7 @@ def test_the_share_is_that_of_what_two_visits_have_in_common(share):
     noise, pairs, here = make(share), [], np.tile([1.0, -2.0, 0.5, 3.0], (2, 1))
     for observations in situations(50):
         noise(observations)
-    noise.statistics.update = lambda _: None  # so that both visits see the very same
+    noise.inputs.statistics.update = lambda _: None  # so that both visits see the very same
     for _ in range(3_000):
         noise.renew(EVERYWHERE)
         pairs.append((noise(here), noise(here)))
@@ -58,9 +58,9 @@ def test_situations_that_are_opposite_are_answered_in_opposite_ways():
     noise = make(1.0)
     for observations in situations(2_000):
         noise(observations)
-    noise.statistics.update = lambda _: None
+    noise.inputs.statistics.update = lambda _: None
     noise.functions[:, -1] = 0  # without the constant
-    center = noise.statistics.mean
+    center = noise.inputs.statistics.mean
     offset = np.array([0.3, 4.0, -20.0, 0.0])
     np.testing.assert_allclose(noise(np.tile(center + offset, (2, 1))), -noise(np.tile(center - offset, (2, 1))), atol=1e-6)
 
@@ -68,7 +68,7 @@ def test_situations_that_are_opposite_are_answered_in_opposite_ways():
 def test_only_environments_where_an_episode_starts_change():
     noise, here = make(1.0), np.ones((2, 4))
     noise(here)
-    noise.statistics.update = lambda _: None
+    noise.inputs.statistics.update = lambda _: None
     before = noise(here)
     np.testing.assert_array_equal(noise(here), before)
     noise.renew(np.array([False, True]))
