@@ -122,6 +122,7 @@ def test_episodes_are_of_one_piece(activation):
     kwargs = {"policy_kwargs": {"box_head": "gaussian", "activation_fn": activation}}
     actions = actions_of_episodes(1.0, **kwargs)
     assert actions.std(1).max() < 1e-3 * actions.mean(1).std()
+    assert len(np.unique(actions[:, 0].round(3))) == len(actions) > 20  # a new function in every one
     actions = actions_of_episodes(0.0, **kwargs)
     assert actions.mean(1).std() < 0.6 * actions.std(1).mean()  # a tenth of the variance, were there infinitely many
 
