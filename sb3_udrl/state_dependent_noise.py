@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.exploration import RunningInputs
-from sb3_udrl.policies import BehaviorPolicy
+from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
 from sb3_udrl.policies.action_heads import GaussianHead
 
 
@@ -67,16 +67,18 @@ def make_noise(share: float, policy: BehaviorPolicy, n_envs: int, rng: np.random
     :param policy: the behavior function
     :param n_envs: number of environments
     :param rng: source of randomness
-    :raises ValueError: if the share is out of its range, or actions are not normally distributed
+    :raises ValueError: if the share is out of its range, actions are not normally distributed, or the behavior function has
+        its own way to draw them
     """
     if not 0 <= share <= 1:
         raise ValueError(f"sde_share={share}: must be between 0 and 1")
     if share == 0:
         return None
     head = getattr(policy, "action_head", None)
-    if not isinstance(head, GaussianHead):
+    # a policy whose own way to act would be passed over is refused too
+    if not (isinstance(policy, CommandPolicy) and type(policy).act is CommandPolicy.act and isinstance(head, GaussianHead)):
         raise ValueError(
-            f"sde_share={share} is for normally distributed actions, leave it at 0 for {policy.action_space}, or set "
-            "policy_kwargs=dict(box_head='gaussian') if that is a Box"
+            f"sde_share={share} is for normally distributed actions of a CommandPolicy that does not override act, leave it at "
+            f"0 for {type(policy).__name__} and {policy.action_space}, or set policy_kwargs=dict(box_head='gaussian') for a Box"
         )
     return StateDependentNoise(share, n_envs, head.n_dims, rng)

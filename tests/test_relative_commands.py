@@ -63,7 +63,7 @@ def test_the_network_sees_a_horizon_of_zero(model):
 def test_episodes_are_played_under_one_command_each(sampler):
     model = relative_model(make_vec(FixedStart, 2), command_sampler=sampler)
     with CommandSpy(model) as spy:
-        model.policy.actor = lambda rng, noise: BehaviorPolicy.actor(model.policy, rng)  # through act, not through numpy
+        model.policy.actor = lambda rng: BehaviorPolicy.actor(model.policy, rng)  # through act, not through numpy
         model.learn(192)
     commands = np.stack(spy.commands)[:, 0]
     assert np.isposinf(commands[:, 1]).all()

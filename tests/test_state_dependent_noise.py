@@ -11,6 +11,7 @@ from probe_envs import Scripted
 from torch import nn
 
 from sb3_udrl import UDRL
+from sb3_udrl.policies import CommandPolicy
 from sb3_udrl.policies.action_heads import GaussianHead, SquashedGaussianHead
 from sb3_udrl.state_dependent_noise import StateDependentNoise, make_noise
 
@@ -148,3 +149,15 @@ def test_a_share_outside_of_its_range(share):
 def test_actions_that_are_not_normally_distributed(env, policy):
     with pytest.raises(ValueError, match=r"sde_share=0\.5 is for normally distributed actions"):
         UDRL(policy, env, sde_share=0.5)
+
+
+class OwnActions(CommandPolicy):
+    """Acts in a way of its own, as by masks."""
+
+    def act(self, *args, **kwargs):
+        return np.zeros_like(super().act(*args, **kwargs))
+
+
+def test_a_policy_whose_own_way_to_act_would_be_passed_over():
+    with pytest.raises(ValueError, match=r"sde_share=0\.5 is for .* that does not override act.*OwnActions"):
+        UDRL(OwnActions, "Pendulum-v1", sde_share=0.5, policy_kwargs={"box_head": "gaussian"})

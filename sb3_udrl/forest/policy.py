@@ -16,7 +16,7 @@ from sb3_udrl.forest.estimators import can_grow, make_estimator, prepare, rejuve
 from sb3_udrl.forest.examples import Examples, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
-from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport, Noise
+from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport
 
 _N_LOOKED_AT = 1024  # examples behind the logged figures, at most
 
@@ -222,7 +222,7 @@ class ForestPolicy(BehaviorPolicy):
             return self.head.mode(outputs)
         return self.head.draw(outputs, self.learned, 1.0 if temperature is None else temperature.cpu().numpy(), TorchDraws())
 
-    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
+    def actor(self, rng: np.random.Generator) -> Actor:
         def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
             return self.head.draw(self.outputs(to_inputs(observations, command)), self.learned, temperature, rng)
 

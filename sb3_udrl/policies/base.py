@@ -93,14 +93,13 @@ class BehaviorPolicy(BasePolicy):
         :return: ``(n, *action_shape)``
         """
 
-    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
+    def actor(self, rng: np.random.Generator) -> Actor:
         """
         A function that draws actions while experience is collected; what was learned does not change meanwhile.
 
         By default it calls :meth:`act`.
 
         :param rng: source of randomness, for those who draw from it
-        :param noise: where actions are normally distributed, draws to use instead of one's own
         :return: a function of observations ``(n, *observation_shape)``, commands and temperatures ``(n, 1)``
         """
 

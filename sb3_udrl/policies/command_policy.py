@@ -173,10 +173,17 @@ class CommandPolicy(GradientFit):
                 actions = self.action_head.sample(params, self._one if temperature is None else temperature)
         return actions.cpu().numpy()
 
-    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
-        return self._noisy_actor(noise) if noise else numpy_actor(self, rng) or super().actor(rng)
+    def actor(self, rng: np.random.Generator) -> Actor:
+        return numpy_actor(self, rng) or super().actor(rng)
 
-    def _noisy_actor(self, noise: Noise) -> Actor:
+    def noisy_actor(self, noise: Noise) -> Actor:
+        """
+        As :meth:`actor`, with given draws instead of its own; where actions are normally distributed.
+
+        :param noise: a function of observations ``(n, *observation_shape)`` that returns draws of a standard normal
+            distribution, ``(n, n_dims)``
+        :return: a function of observations, commands and temperatures ``(n, 1)``
+        """
         head = cast(GaussianHead, self.action_head)
         network: Callable[[Any, Command], Any] = numpy_network(self) if is_known(self) else self._torch_network
 

@@ -233,7 +233,7 @@ class UDRL(CommandedAlgorithm):
         """
         callback.on_rollout_start()
         self.policy.set_training_mode(False)
-        act = self.policy.actor(self.rng, self._noise)
+        act = self.policy.actor(self.rng) if self._noise is None else cast(CommandPolicy, self.policy).noisy_actor(self._noise)
         n_steps, n_episodes = 0, 0
         while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
             actions = self._exploring_actions(act)
