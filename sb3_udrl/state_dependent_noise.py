@@ -78,7 +78,8 @@ def make_noise(share: float, policy: BehaviorPolicy, n_envs: int, rng: np.random
     # a policy whose own way to act would be passed over is refused too
     if not (isinstance(policy, CommandPolicy) and type(policy).act is CommandPolicy.act and isinstance(head, GaussianHead)):
         raise ValueError(
-            f"sde_share={share} is for normally distributed actions of a CommandPolicy that does not override act, leave it at "
-            f"0 for {type(policy).__name__} and {policy.action_space}, or set policy_kwargs=dict(box_head='gaussian') for a Box"
+            f"sde_share={share} is for normally distributed actions of a CommandPolicy that does not override act, leave it "
+            f"at 0 for {type(policy).__name__} and {policy.action_space}, or set policy_kwargs=dict(box_head='gaussian') "
+            "for a Box"
         )
     return StateDependentNoise(share, n_envs, head.n_dims, rng)
