@@ -18,6 +18,7 @@ Features = NDArray[np.float32]
 _UNLIMITED = np.int64(2**62)  # more steps than any episode has
 _MAX_FEATURES = 16  # search trees lose their speed in more dimensions
 _MAX_SCORE = 10.0  # in standard deviations: what is so rare should stand out, but not outweigh everything else
+_RIDGE = 0.1  # of the variance among the neighbors
 _MIN_DEVIATION = 0.1  # of the average: where next to nothing varies, trifles would be scaled up
 _RESOLUTION = 1e-12  # of the returns: what differs by less, differs by rounding errors
 _BLOCK = 1024  # images converted at a time
@@ -65,18 +66,7 @@ class Outcomes(NamedTuple):
         return np.where(np.abs(differences) > _RESOLUTION * magnitude, differences, 0.0)
 
 
-def others_first(neighbors: Rows, own: NDArray[np.bool_]) -> Rows:
-    """
-    Put neighbors from other episodes first, the nearest before the next; steps of one's own episode share its luck.
-
-    :param neighbors: of each step, nearest first, ``(n, k)``
-    :param own: which of them are of its own episode, ``(n, k)``
-    :return: ``(n, k)``
-    """
-    return np.take_along_axis(neighbors, own.argsort(1, kind="stable"), 1)
-
-
-def local_fit(values: Floats, offsets: Floats, ridge: float) -> tuple[Floats, Floats]:
+def local_fit(values: Floats, offsets: Floats) -> tuple[Floats, Floats]:
     """
     What to expect right here, by what was found around: a linear fit to the neighbors, with a ridge on its slopes.
 
@@ -84,15 +74,14 @@ def local_fit(values: Floats, offsets: Floats, ridge: float) -> tuple[Floats, Fl
 
     :param values: found at each neighbor, ``(n, k)``
     :param offsets: from here to each neighbor, ``(n, k, n_features)``
-    :param ridge: on the slopes, as a share of the variance among the neighbors; the more, the closer to the plain mean
     :return: value here, and standard deviation of the neighbors from the fit, both ``(n,)``
     """
     center, mean = offsets.mean(1), values.mean(1)
     offsets, values = offsets - center[:, None], values - mean[:, None]
     moments = offsets.transpose(0, 2, 1) @ offsets
     n_features = moments.shape[1]
-    penalty = ridge * np.trace(moments, axis1=1, axis2=2) / n_features + 1e-9
-    moments[:, np.arange(n_features), np.arange(n_features)] += penalty[:, None]
+    ridge = _RIDGE * np.trace(moments, axis1=1, axis2=2) / n_features + 1e-9
+    moments[:, np.arange(n_features), np.arange(n_features)] += ridge[:, None]
     slopes = np.linalg.solve(moments, offsets.transpose(0, 2, 1) @ values[:, :, None])
     residuals = values - (offsets @ slopes)[:, :, 0]
     return mean - (center * slopes[:, :, 0]).sum(1), residuals.std(1)

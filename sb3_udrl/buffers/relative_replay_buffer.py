@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import GrowableArray, map_observation
 from sb3_udrl.buffers.episodes import Episode, returns_to_go
-from sb3_udrl.buffers.relative import Outcomes, local_fit, others_first, own_shares, scores, situation_features
+from sb3_udrl.buffers.relative import Outcomes, local_fit, own_shares, scores, situation_features
 from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
@@ -37,12 +37,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     :param gae_lambda: how far what follows a step is its own doing: at 1 all of it, at 0 just the change to the next step
     :param n_neighbors: situations to compare with
     :param n_references: number of stored steps, drawn anew each time, among which neighbors are searched
-    :param own_episode: whether steps of the same episode are neighbors like any others; False takes steps of other episodes
-        where there are enough among the ``2 * n_neighbors`` nearest
-    :param ridge: on the slopes of the fit, as a share of the variance among the neighbors
     :param relabel_share: label everything anew when the buffer has seen so many new transitions, as a share of those it holds
-    :param handle_timeout_termination: what would have followed a time limit is unknown, so it counts neither way; False takes
-        limits for ends, which they are where all is paid at the last step
     :param kwargs: as for :class:`EpisodicReplayBuffer`
     :raises ValueError: if an argument is out of its range
     """
@@ -58,10 +53,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         gae_lambda: float = 0.9,
         n_neighbors: int = 64,
         n_references: int = 8000,
-        own_episode: bool = True,
-        ridge: float = 0.1,
         relabel_share: float = 1 / 3,
-        handle_timeout_termination: bool = True,
         **kwargs: Any,
     ) -> None:
         if not 0 <= gamma <= 1:
@@ -70,8 +62,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
             raise ValueError(f"gae_lambda={gae_lambda}: must be between 0 and 1")
         if not 1 <= n_neighbors <= n_references:
             raise ValueError(f"n_neighbors={n_neighbors}: must be between 1 and n_references={n_references}")
-        if not ridge >= 0:
-            raise ValueError(f"ridge={ridge}: must be at least 0, a share of the variance among the neighbors")
         if not relabel_share > 0:
             raise ValueError(f"relabel_share={relabel_share}: must be positive; infinity never labels anything anew")
         if kwargs.get("trailing_probability", 1) != 1:
@@ -81,8 +71,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
             )
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.n_neighbors, self.n_references, self.relabel_share = n_neighbors, n_references, relabel_share
-        self.own_episode, self.ridge = own_episode, ridge
-        self.handle_timeout_termination = handle_timeout_termination
         super().__init__(buffer_size, observation_space, action_space, **kwargs)
 
     def reset(self) -> None:
@@ -115,8 +103,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
             return
         references = self.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
         open_ended = np.zeros(len(self._rewards), dtype=np.bool_)
-        if self.handle_timeout_termination:
-            open_ended[stored] = np.repeat(self._truncated.rows, self.lengths)
+        open_ended[stored] = np.repeat(self._truncated.rows, self.lengths)
         outcomes = Outcomes(self._discounted.rows, self._steps_to_go.rows, open_ended)
         parts = np.split(steps, range(_STEPS_AT_A_TIME, len(steps), _STEPS_AT_A_TIME))
         differences, deviations = np.concatenate([self._compare(part, references, outcomes) for part in parts], axis=1)
@@ -133,15 +120,12 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         observations = map_observation(lambda array: array.rows[rows], self._observations)
         features = situation_features(observations, self.observation_space)
         tree = cKDTree(features[: len(references)])
+        n_neighbors = min(self.n_neighbors, len(references))
         situations = features[len(references) :]
-        n_searched = min(self.n_neighbors if self.own_episode else 2 * self.n_neighbors, len(references))
-        _, neighbors = tree.query(situations, k=range(1, n_searched + 1), eps=1.0)
-        if not self.own_episode:
-            of_references, of_steps = (np.searchsorted(self._starts.rows, part, side="right") for part in (references, steps))
-            neighbors = others_first(neighbors, of_references[neighbors] == of_steps[:, None])[:, : self.n_neighbors]
+        _, neighbors = tree.query(situations, k=range(1, n_neighbors + 1), eps=1.0)
         differences = outcomes.differences(steps, references[neighbors], self.gamma)
         offsets = features[neighbors].astype(np.float64) - situations[:, None]
-        return np.stack(local_fit(differences, offsets, self.ridge))
+        return np.stack(local_fit(differences, offsets))
 
     def _stored_rows(self) -> NDArray[np.int64]:
         """The rows of all stored episodes; between them may lie those of forgotten ones."""
