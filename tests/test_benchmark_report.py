@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -163,15 +164,32 @@ def test_page(results, tmp_path, capsys):
     assert str(output / "made_up.md") in capsys.readouterr().out
 
 
-def test_legend_of_many_algorithms_fits_into_the_picture(tmp_path, monkeypatch):
-    names = [f"algorithm {number}" for number in range(22)]
-    rows = pd.DataFrame({"seed": [1, 1], "step": [100, 200], "cpu_seconds": [1.0, 2.0], "greedy": [0.0, 1.0]})
+def picture_of(names, cpu_seconds, monkeypatch):
+    """The figure that is saved of algorithms with equal curves of two evaluations."""
+    rows = pd.DataFrame({"seed": [1, 1], "step": [100, 200], "cpu_seconds": cpu_seconds, "greedy": [0.0, 1.0]})
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
     styles = dict(zip(names, report.STYLES, strict=False))
-    plot_curves({name: curve(rows, 100) for name in names}, "CartPole-v1", Environment(300, 100), styles, tmp_path / "a.png")
+    plot_curves({name: curve(rows, 100) for name in names}, "CartPole-v1", Environment(300, 100), styles, "unused.png")
     figures[0].draw_without_rendering()
-    legend, picture = figures[0].legends[0].get_window_extent(), figures[0].bbox
+    return figures[0]
+
+
+@pytest.mark.parametrize("cpu_seconds", [[3.1, 62.0], [0.9, 2.2], [12.0, 900.0]], ids=str)
+def test_seconds_under_the_picture_do_not_run_into_each_other(cpu_seconds, monkeypatch):
+    axis = picture_of(["UDRL"], cpu_seconds, monkeypatch).axes[1].xaxis
+    labels = [label for label in axis.get_ticklabels(which="both") if label.get_text()]
+    low, high = axis.get_view_interval()
+    extents = sorted(
+        (label.get_window_extent() for label in labels if low <= label.get_position()[0] <= high), key=lambda e: e.x0
+    )
+    assert len(extents) >= 2
+    assert all(left.x1 < right.x0 for left, right in pairwise(extents))
+
+
+def test_legend_of_many_algorithms_fits_into_the_picture(monkeypatch):
+    figure = picture_of([f"algorithm {number}" for number in range(22)], [1.0, 2.0], monkeypatch)
+    legend, picture = figure.legends[0].get_window_extent(), figure.bbox
     assert picture.y0 <= legend.y0 and legend.y1 <= picture.y1
     assert picture.x0 <= legend.x0 and legend.x1 <= picture.x1
 

@@ -66,7 +66,7 @@ def plot_curves(
     :param path: picture to write
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(11, max(4, 0.25 * len(curves))), layout="constrained")  # room for all names in the legend
     figure.suptitle(environment)
@@ -83,7 +83,9 @@ def plot_curves(
     over_steps.set(xlabel="environment steps", ylabel="greedy return")
     over_steps.xaxis.set_major_formatter(EngFormatter(sep=""))
     over_seconds.set(xlabel="CPU seconds of training", xscale="log")
+    over_seconds.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     over_seconds.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    over_seconds.xaxis.set_minor_formatter(NullFormatter())  # within two decades, matplotlib would name every line
     for axes in (over_steps, over_seconds):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
