@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch as th
 import torch.nn.functional as F
+from gymnasium import spaces
 from torch import nn
 
+from sb3_udrl.policies import CommandPolicy
 from sb3_udrl.policies.conditioning import CONDITIONINGS, ConditionedMlp
 
 N, FEATURES, WIDTH = 5, 3, 4
@@ -60,6 +62,22 @@ def test_concat_is_one_more_input():
     th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
 
 
+@pytest.mark.parametrize("embedding_dim", [0, 8])
+def test_linear_leaves_the_last_layer_what_is_linear_in_the_command(embedding_dim):
+    net = trunk("linear", embedding_dim=embedding_dim)
+    hidden = F.relu(net.layers[1].linear(F.relu(net.layers[0].linear(FEATURES_IN))))
+    command = net.embed(COMMANDS)
+    expected = th.cat([hidden] + [command[:, k : k + 1] * hidden for k in range(command.shape[1])], 1)
+    th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
+
+
+def test_logits_are_linear_in_the_command():
+    policy = CommandPolicy(spaces.Box(-1, 1, (FEATURES,)), spaces.Discrete(3), lambda _: 1e-3, conditioning="linear")
+    usual, more = policy(FEATURES_IN, th.zeros(N, 2)), policy(FEATURES_IN, COMMANDS)
+    assert not th.allclose(usual, more)
+    th.testing.assert_close(policy(FEATURES_IN, 3 * COMMANDS) - usual, 3 * (more - usual))
+
+
 def test_masked_is_a_plain_network():
     net = trunk("masked", embedding_dim=8)
     expected = F.relu(net.layers[1].linear(F.relu(net.layers[0].linear(FEATURES_IN))))
@@ -74,7 +92,10 @@ def test_the_command_matters_unless_masked(conditioning, embedding_dim, net_arch
     net = trunk(conditioning, net_arch, embedding_dim)
     out = net(FEATURES_IN, COMMANDS)
     assert out.shape == (N, net.latent_dim)
-    assert net.latent_dim == (net_arch[-1] if net_arch else FEATURES)
+    if conditioning == "linear":  # each latent value also times each value of the command
+        assert net.latent_dim == (net_arch[-1] if net_arch else FEATURES) * (1 + (embedding_dim or 2))
+    else:
+        assert net.latent_dim == (net_arch[-1] if net_arch else FEATURES)
     for column in range(2):
         other = COMMANDS.clone()
         other[:, column] += 1

@@ -58,7 +58,7 @@ def sampled(space, n, seed=0):
 @given(
     observation_space=st.sampled_from(OBSERVATIONS),
     action_space=st.sampled_from(ACTIONS),
-    conditioning=st.sampled_from(["gating", "first_gating", "concat", "masked"]),
+    conditioning=st.sampled_from(["gating", "first_gating", "concat", "linear", "masked"]),
     activation_fn=st.sampled_from([nn.ReLU, nn.Tanh]),
     net_arch=st.lists(st.integers(1, 9), max_size=3),
     scales=st.tuples(st.sampled_from([None, 0.02]), st.sampled_from([None, 0.3])),

@@ -37,7 +37,7 @@ class CommandPolicy(GradientFit):
     :param net_arch: sizes of the hidden layers after the features extractor
     :param activation_fn: non-linearity of the hidden layers
     :param conditioning: how the command enters: ``"gating"`` (every layer), ``"first_gating"``, ``"prelu"``,
-        ``"bilinear"``, ``"concat"`` or ``"masked"`` (no command)
+        ``"bilinear"``, ``"concat"``, ``"linear"`` (behind the last layer) or ``"masked"`` (no command)
     :param embedding_dim: the command is embedded to this size first; 0 for no embedding
     :param return_scale: factor on desired returns; by default they are standardized by the data
     :param horizon_scale: factor on desired horizons; by default they are standardized by the data

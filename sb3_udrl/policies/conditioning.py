@@ -74,6 +74,19 @@ class ConcatLayer(ConditionedLayer):
         return self.activation(self.linear(th.cat((hidden, command), dim=1)))
 
 
+class CommandProducts(nn.Module):
+    """``[h, c_1 h, c_2 h, ...]``: a linear layer that follows returns what is linear in the command."""
+
+    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+        """
+        :param hidden: ``(n, dim)``
+        :param command: ``(n, command_dim)``
+        :return: ``(n, (1 + command_dim) * dim)``
+        """
+        products = command.unsqueeze(2) * hidden.unsqueeze(1)  # (n, command_dim, dim)
+        return th.cat((hidden, products.flatten(1)), dim=1)
+
+
 # name -> (first layer, further layers)
 CONDITIONINGS: dict[str, tuple[type[ConditionedLayer], type[ConditionedLayer]]] = {
     "gating": (GatedLayer, GatedLayer),  # reward-conditioned policies, arXiv 1912.13465
@@ -81,6 +94,7 @@ CONDITIONINGS: dict[str, tuple[type[ConditionedLayer], type[ConditionedLayer]]] 
     "prelu": (PReLULayer, ConditionedLayer),
     "bilinear": (BilinearLayer, BilinearLayer),
     "concat": (ConcatLayer, ConditionedLayer),
+    "linear": (ConditionedLayer, ConditionedLayer),  # the command comes in behind them, see CommandProducts
     "masked": (ConditionedLayer, ConditionedLayer),  # no command: plain imitation of the buffer
 }
 
@@ -113,7 +127,7 @@ class ConditionedMlp(nn.Module):
         first, further = CONDITIONINGS[conditioning]
         command_dim = embedding_dim or 2
         self.embed: nn.Module = nn.Identity()
-        if embedding_dim and first is not ConditionedLayer:
+        if embedding_dim and conditioning != "masked":
             self.embed = nn.Sequential(nn.Linear(2, embedding_dim), nn.Tanh())
         if net_arch:
             sizes = [features_dim, *net_arch]
@@ -124,6 +138,9 @@ class ConditionedMlp(nn.Module):
             layers = [first(features_dim, features_dim, command_dim, nn.Identity)]
         self.layers = nn.ModuleList(layers)
         self.latent_dim = net_arch[-1] if net_arch else features_dim
+        self.products = CommandProducts() if conditioning == "linear" else None
+        if self.products is not None:
+            self.latent_dim *= 1 + command_dim
 
     def conditioned_layers(self) -> list[ConditionedLayer]:
         """The layers, first to last."""
@@ -138,4 +155,4 @@ class ConditionedMlp(nn.Module):
         embedded = self.embed(command)
         for layer in self.layers:
             features = layer(features, embedded)
-        return features
+        return features if self.products is None else self.products(features, embedded)

@@ -71,6 +71,8 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
         hidden, condition = inputs[:, :dim], inputs[:, dim:]
         for layer in layers:
             hidden = layer(hidden, condition)
+        if policy.trunk.products is not None:
+            hidden = np.concatenate((hidden, *(hidden * part[:, None] for part in condition.T)), axis=1)
         return head(hidden)
 
     return forward
