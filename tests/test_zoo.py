@@ -208,6 +208,7 @@ def test_values_of_a_known_trial(commands):
         "optimism": 2.0,
         "net_width_pow": 7,
         "net_depth": 2,
+        "conditioning": "linear",
         "commands": commands,
         "gamma": 0.98,
         "gae_lambda": 0.95,
@@ -227,7 +228,7 @@ def test_values_of_a_known_trial(commands):
         "commands": commands,
         "command_sampler": "joint",
         "command_sampler_kwargs": {**n_elites, "optimism": 2.0},
-        "policy_kwargs": {"net_arch": [128, 128]},
+        "policy_kwargs": {"net_arch": [128, 128], "conditioning": "linear"},
     }
 
 

@@ -35,6 +35,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         "optimism": trial.suggest_float("optimism", 0.3, 30.0, log=True),
         "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
         "net_depth": trial.suggest_int("net_depth", 1, 3),
+        "conditioning": trial.suggest_categorical("conditioning", ["gating", "linear"]),
         "commands": trial.suggest_categorical("commands", ["absolute", "relative"]),
     }
     if suggested["commands"] == "relative":
@@ -61,7 +62,8 @@ def convert_udrl_params(sampled_params: Params) -> Params:
     :return: arguments of :class:`~sb3_udrl.UDRL`
     """
     params = dict(sampled_params)
-    policy_kwargs: Params = {"net_arch": [2 ** params.pop("net_width_pow")] * params.pop("net_depth")}
+    net_arch = [2 ** params.pop("net_width_pow")] * params.pop("net_depth")
+    policy_kwargs: Params = {"net_arch": net_arch, "conditioning": params.pop("conditioning")}
     if "box_head" in params:
         policy_kwargs["box_head"] = params.pop("box_head")
     if "min_std" in params:
