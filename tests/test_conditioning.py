@@ -133,9 +133,9 @@ def test_an_unknown_name_is_refused():
 
 def test_linear_commands_ask_for_what_is_better_on_average():
     """
-    The first action always earns 0.2; the second -0.3 and, one time in ten, 9, which is 0.63 on average. Asked for a little
-    more than usual, a gated network takes the first, which is what earned a little more. A logistic regression has a slope of the
-    sign of the covariance of label and action, so linear logits lean to the second.
+    The first action always earns 0.2; the second -0.3 and, one time in ten, 9, which is 0.63 on average. Asked for a
+    little more than usual, a gated network takes the first, which is what earned a little more. A logistic regression has
+    a slope of the sign of the covariance of label and action, so linear logits lean to the second.
     """
     labels = np.float32([0.2] * 10 + [-0.3] * 9 + [9.0])
     actions = th.tensor([0] * 10 + [1] * 10)
