@@ -74,17 +74,16 @@ class ConcatLayer(ConditionedLayer):
         return self.activation(self.linear(th.cat((hidden, command), dim=1)))
 
 
-class CommandProducts(nn.Module):
-    """``[h, c_1 h, c_2 h, ...]``: a linear layer that follows returns what is linear in the command."""
+def with_products(hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+    """
+    ``[h, c_1 h, c_2 h, ...]``: a linear layer that follows returns what is linear in the command.
 
-    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
-        """
-        :param hidden: ``(n, dim)``
-        :param command: ``(n, command_dim)``
-        :return: ``(n, (1 + command_dim) * dim)``
-        """
-        products = command.unsqueeze(2) * hidden.unsqueeze(1)  # (n, command_dim, dim)
-        return th.cat((hidden, products.flatten(1)), dim=1)
+    :param hidden: ``(n, dim)``
+    :param command: ``(n, command_dim)``
+    :return: ``(n, (1 + command_dim) * dim)``
+    """
+    products = command.unsqueeze(2) * hidden.unsqueeze(1)  # (n, command_dim, dim)
+    return th.cat((hidden, products.flatten(1)), dim=1)
 
 
 # name -> (first layer, further layers)
@@ -94,7 +93,7 @@ CONDITIONINGS: dict[str, tuple[type[ConditionedLayer], type[ConditionedLayer]]] 
     "prelu": (PReLULayer, ConditionedLayer),
     "bilinear": (BilinearLayer, BilinearLayer),
     "concat": (ConcatLayer, ConditionedLayer),
-    "linear": (ConditionedLayer, ConditionedLayer),  # the command comes in behind them, see CommandProducts
+    "linear": (ConditionedLayer, ConditionedLayer),  # the command comes in behind them, see with_products
     "masked": (ConditionedLayer, ConditionedLayer),  # no command: plain imitation of the buffer
 }
 
@@ -137,10 +136,8 @@ class ConditionedMlp(nn.Module):
         else:
             layers = [first(features_dim, features_dim, command_dim, nn.Identity)]
         self.layers = nn.ModuleList(layers)
-        self.latent_dim = net_arch[-1] if net_arch else features_dim
-        self.products = CommandProducts() if conditioning == "linear" else None
-        if self.products is not None:
-            self.latent_dim *= 1 + command_dim
+        self.linear_in_command = conditioning == "linear"
+        self.latent_dim = (net_arch[-1] if net_arch else features_dim) * (1 + command_dim * self.linear_in_command)
 
     def conditioned_layers(self) -> list[ConditionedLayer]:
         """The layers, first to last."""
@@ -155,4 +152,4 @@ class ConditionedMlp(nn.Module):
         embedded = self.embed(command)
         for layer in self.layers:
             features = layer(features, embedded)
-        return features if self.products is None else self.products(features, embedded)
+        return with_products(features, embedded) if self.linear_in_command else features

@@ -57,7 +57,7 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
     keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
     mean, factor, bound = _standardization(policy)
     layers = [_LAYERS[type(layer)](layer) for layer in policy.trunk.conditioned_layers()]
-    head = _linear(policy.action_head.linear)
+    head, linear_in_command = _linear(policy.action_head.linear), policy.trunk.linear_in_command
 
     def forward(observations: Any, command: Command) -> Floats:
         n = len(command.desired_return)
@@ -71,7 +71,7 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
         hidden, condition = inputs[:, :dim], inputs[:, dim:]
         for layer in layers:
             hidden = layer(hidden, condition)
-        if policy.trunk.products is not None:
+        if linear_in_command:
             hidden = np.concatenate((hidden, *(hidden * part[:, None] for part in condition.T)), axis=1)
         return head(hidden)
 
