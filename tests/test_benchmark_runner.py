@@ -145,6 +145,36 @@ def test_names_that_stand_for_the_same_run_share_it(suite_path, trainings):
     assert data_of(suite_path)[1].groupby("algorithm").size().to_dict() == {"PPO": 8, "PPO again": 8}
 
 
+def test_published_runs_are_taken_over(suite_path, trainings, tmp_path):
+    shared = {**TINY, "algorithms": {**TINY["algorithms"], "PPO again": {"algo": "ppo", "section": "CartPole-v1"}}}
+    suite_path.write_text(yaml.safe_dump(shared, sort_keys=False))
+    first, _ = run_ids(suite_path, "PPO")
+    trainings.fails[first] = 2  # a run without evaluations
+    with pytest.raises(SystemExit):
+        start(suite_path)
+    published = (tmp_path / "out").rename(tmp_path / "published")
+    kept = {file.name: file.read_bytes() for file in published.iterdir() if file.is_file()}
+    for record in (published / "runs").iterdir():
+        record.unlink()
+    trainings.n_calls.clear()
+    trainings.fails.clear()
+    start(suite_path, "--published", str(published), "--algorithms", "UDRL", "--seeds", "1")
+    assert not trainings.n_calls
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in kept} == kept
+    start(suite_path)  # what failed is tried again, all else is there
+    assert trainings.n_calls == {first: 1}
+
+
+def test_runs_of_this_folder_are_not_replaced_by_published_ones(suite_path, trainings, tmp_path):
+    start(suite_path)
+    (tmp_path / "out").rename(tmp_path / "published")
+    run_id = run_ids(suite_path, "PPO")[0]
+    record = {**trainings(load_suite(suite_path).run("CartPole-v1", "PPO", 1)), "machine": "mine"}
+    ResultFolder(tmp_path / "out").write(record)
+    start(suite_path, "--published", str(tmp_path / "published"))
+    assert data_of(suite_path)[2].set_index("run")["machine"][run_id] == "mine"
+
+
 def test_failure_is_retried_once(suite_path, trainings):
     first = run_ids(suite_path, "PPO")[0]
     trainings.fails[first] = 1
@@ -212,6 +242,7 @@ def test_runs_that_are_killed_again_and_again_are_recorded(suite_path, monkeypat
         (["smoke", "--algorithms", "PPOO"], "--algorithms PPOO: the suite has UDRL, UDRL default, PPO, DQN"),
         (["smoke", "--environments", "Pong"], "--environments Pong: the suite has CartPole-v1"),
         (["smoke", "--address", "here"], "--address here: only the backends ray and dask have one"),
+        (["smoke", "--published", "here"], "--published here: here/smoke.csv.gz is missing; name the folder of smoke.csv.gz"),
     ],
 )
 def test_mistakes_are_named(options, message, capsys, tmp_path, monkeypatch):

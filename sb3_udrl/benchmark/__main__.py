@@ -34,14 +34,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--environments", nargs="+", metavar="ID", help="only these environments of the suite")
     parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="only these algorithms of the suite")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="these seeds instead of those of the suite")
+    parser.add_argument("--published", type=Path, metavar="FOLDER", help="data of a report, whose runs are taken over")
     args = parser.parse_args(arguments)
 
+    folder = ResultFolder(args.output)
     try:
         suite = load_suite(args.suite)
         check_names("--environments", args.environments, list(suite.environments))
         check_names("--algorithms", args.algorithms, list(suite.algorithms))
         if args.address is not None and args.backend == "loky":
             raise ValueError(f"--address {args.address}: only the backends ray and dask have one")
+        if args.published is not None:
+            folder.take_over(args.published, suite.name)
+    except FileNotFoundError as error:
+        parser.error(f"--published {args.published}: {error.filename} is missing; name the folder of {suite.name}.csv.gz")
     except ValueError as error:
         parser.error(str(error))
     selected = {
@@ -49,7 +55,6 @@ def main(arguments: list[str] | None = None) -> None:
         for key, run in all_runs(suite, args.seeds or suite.seeds).items()
         if key[0] in (args.environments or key) and key[1] in (args.algorithms or key)
     }
-    folder = ResultFolder(args.output)
     runs = {run.run_id: run for run in selected.values()}
     complete = [record for run in runs.values() if (record := complete_record(folder, run))]
     print(f"{suite.name}: {len(runs)} runs, {len(complete)} of them complete in {args.output}", flush=True)

@@ -64,6 +64,22 @@ class ResultFolder:
         """
         _write(self.path / "runs" / f"{record['run']}.json", json.dumps(record).encode())
 
+    def take_over(self, published: str | Path, suite: str) -> None:
+        """
+        Keep the runs of a report's data as if they had been made here; runs that have ended here stay as they are.
+
+        :param published: folder with the three files of the suite
+        :param suite: name of the suite
+        :raises FileNotFoundError: if one of the files is not there
+        """
+        _, episodes, _ = read_data(published, suite)
+        rows_of_run = dict(iter(episodes.groupby(["run", "algorithm"])))
+        for facts in read_facts(published, suite):
+            if not (self.path / "runs" / f"{facts['run']}.json").is_file():
+                rows = rows_of_run.get((facts["run"], facts["algorithm"]), episodes[:0])
+                of_run = {name: value for name, value in facts.items() if name not in ("suite", "algorithm")}
+                self.write({**of_run, "evaluations": evaluations_of(rows)})
+
     def collect(self, suite: Suite, runs: Mapping[Key, Run]) -> None:
         """
         Write the three files of a suite.
@@ -115,6 +131,25 @@ def episode_rows(suite: str, key: Key, record: Mapping[str, Any]) -> Iterator[tu
                 yield (suite, *key, record["run"], *times, mode, episode, value, length)
 
 
+def evaluations_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """
+    The inverse of :func:`episode_rows`.
+
+    :param rows: rows of one run under one name
+    :return: its evaluations, in the order in which they were made
+    """
+    evaluations = []
+    for _, of_step in rows.groupby("step"):
+        first = of_step.iloc[0]
+        times = {"cpu_seconds": float(first["cpu_seconds"]), "wall_seconds": float(first["wall_seconds"])}
+        modes = {
+            str(mode): {"returns": episodes["return"].tolist(), "lengths": episodes["length"].tolist()}
+            for mode, episodes in of_step.groupby("mode")
+        }
+        evaluations.append({"step": int(first["step"]), **times, **modes})
+    return evaluations
+
+
 def read_data(path: str | Path, suite: str) -> tuple[Suite, pd.DataFrame, pd.DataFrame]:
     """
     Read the three files of a suite.
@@ -125,6 +160,14 @@ def read_data(path: str | Path, suite: str) -> tuple[Suite, pd.DataFrame, pd.Dat
     """
     folder = Path(path)
     episodes = pd.read_csv(folder / f"{suite}.csv.gz")
-    with gzip.open(folder / f"{suite}.runs.jsonl.gz", "rt") as lines:
-        runs = pd.DataFrame([json.loads(line) for line in lines])
-    return load_suite(folder / f"{suite}.yml"), episodes, runs
+    return load_suite(folder / f"{suite}.yml"), episodes, pd.DataFrame(read_facts(folder, suite))
+
+
+def read_facts(path: str | Path, suite: str) -> list[dict[str, Any]]:
+    """
+    :param path: folder with the three files of a suite
+    :param suite: name of the suite
+    :return: what is known of each run but its evaluations; see :func:`run_facts`
+    """
+    with gzip.open(Path(path) / f"{suite}.runs.jsonl.gz", "rt") as lines:
+        return [json.loads(line) for line in lines]
