@@ -68,11 +68,11 @@ class ResultFolder:
         """
         Keep the runs of a report's data as if they had been made here; runs that have ended here stay as they are.
 
-        :param published: folder with the three files of the suite
+        :param published: folder with the files of the suite
         :param suite: name of the suite
-        :raises FileNotFoundError: if one of the files is not there
+        :raises FileNotFoundError: if that of its episodes or that of its runs is not there
         """
-        _, episodes, _ = read_data(published, suite)
+        episodes = read_episodes(published, suite)
         rows_of_run = dict(iter(episodes.groupby(["run", "algorithm"])))
         for facts in read_facts(published, suite):
             if not (self.path / "runs" / f"{facts['run']}.json").is_file():
@@ -158,9 +158,16 @@ def read_data(path: str | Path, suite: str) -> tuple[Suite, pd.DataFrame, pd.Dat
     :param suite: name of the suite
     :return: the suite, one row per episode, one row per run
     """
-    folder = Path(path)
-    episodes = pd.read_csv(folder / f"{suite}.csv.gz")
-    return load_suite(folder / f"{suite}.yml"), episodes, pd.DataFrame(read_facts(folder, suite))
+    return load_suite(Path(path) / f"{suite}.yml"), read_episodes(path, suite), pd.DataFrame(read_facts(path, suite))
+
+
+def read_episodes(path: str | Path, suite: str) -> pd.DataFrame:
+    """
+    :param path: folder with the three files of a suite
+    :param suite: name of the suite
+    :return: one row per episode, with the columns ``COLUMNS``
+    """
+    return pd.read_csv(Path(path) / f"{suite}.csv.gz")
 
 
 def read_facts(path: str | Path, suite: str) -> list[dict[str, Any]]:
