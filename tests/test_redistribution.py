@@ -32,7 +32,7 @@ def held_back(rewards, to_go):
     return late
 
 
-@pytest.mark.parametrize("by_action", [[-1.0, 1.0], [-2.0, 2.0]])
+@pytest.mark.parametrize("by_action", [[-1.0, 1.0], [1.0, 1.0], [0.0, -3.0]])
 def test_what_actions_earn_is_found_from_returns_alone(by_action):
     """All that is known is the sum over the episode."""
     positions, steps, to_go = random_walks(200)
@@ -51,7 +51,7 @@ def test_getting_to_a_better_place_is_paid_at_once():
     gains[to_go == 1] = 0
     found = redistributed_rewards(positions, actions, held_back(gains, to_go), to_go)
     inside = to_go > 1
-    assert np.corrcoef(found[inside], gains[inside])[0, 1] > 0.9
+    assert np.corrcoef(found[inside], gains[inside])[0, 1] > 0.95
 
 
 @settings(max_examples=50, deadline=None)

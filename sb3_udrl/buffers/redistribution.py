@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.relative import Features, Floats
 
 _N_RANDOM_FEATURES = 256
-_RIDGE = 0.03  # where changes have a mean square of one: a smooth fit is worth more than a close one
-_EFFORT = 0.3  # root mean square of efforts then: how an episode ended counts before what it took
+_RIDGE = 0.01  # of the mean square of the inputs
 _CLIP = 10.0  # standard deviations
+_EFFORT = 5.0  # an action that is taken all through a usual episode weighs as much as a change by so many deviations
 _BLOCK = 4096  # steps whose random features are held at a time
 
 
-def redistributed_rewards(situations: Features, actions: Floats, rewards: Floats, steps_to_go: NDArray[np.int64]) -> Floats:
+def redistributed_rewards(situations: Features, actions: Features, rewards: Floats, steps_to_go: NDArray[np.int64]) -> Floats:
     """
     Rewards of the same sum over each episode, that say early on what it is going to return.
 
@@ -36,24 +34,20 @@ def redistributed_rewards(situations: Features, actions: Floats, rewards: Floats
     """
     lasts = np.flatnonzero(steps_to_go == 1)
     firsts = np.append(0, lasts[:-1] + 1)
-    returns, efforts = np.add.reduceat(rewards, firsts), np.add.reduceat(actions, firsts)
-    ends = np.concatenate((situations[firsts], situations[lasts]))
-    mean, deviation = ends.mean(0), ends.std(0) + 1e-6
-
-    def features(those: Features) -> Features:
-        return _random_features(((those - mean) / deviation).clip(-_CLIP, _CLIP))
-
-    changes = features(situations[lasts]) - features(situations[firsts])
-    scales = np.repeat([_norm(changes), _norm(efforts) / _EFFORT], [changes.shape[1], efforts.shape[1]])
-    weights = _ridge_regression(np.hstack((changes, efforts)) / scales, returns) / scales
-    of_changes, of_efforts = np.split(weights, [changes.shape[1]])
+    returns = np.add.reduceat(rewards, firsts)
+    situations = situations.clip(-_CLIP, _CLIP)
+    taken = actions.astype(np.float64) * (_EFFORT * len(lasts) / len(rewards))
+    changes = _random_features(situations[lasts]) - _random_features(situations[firsts])
+    efforts = np.add.reduceat(taken, firsts)
+    weights = _ridge_regression(np.hstack((changes, efforts)), returns)
+    of_changes, of_actions = np.split(weights, [changes.shape[1]])
     blocks = (situations[start : start + _BLOCK] for start in range(0, len(situations), _BLOCK))
-    potential = np.concatenate([features(block) @ of_changes for block in blocks])
-    shares = actions @ of_efforts
+    potential = np.concatenate([_random_features(block) @ of_changes for block in blocks])
+    shares: Floats = taken @ of_actions
     shares[:-1] += np.diff(potential)
     shares[lasts] = 0
     shares[lasts] = returns - np.add.reduceat(shares, firsts)
-    return shares.astype(np.float64)
+    return shares
 
 
 def _random_features(situations: Features) -> Features:
@@ -65,13 +59,8 @@ def _random_features(situations: Features) -> Features:
     return np.hstack((situations, np.maximum(situations @ directions + offsets, 0)))
 
 
-def _norm(rows: NDArray[Any]) -> float:
-    """Root mean square of their lengths."""
-    return float(np.sqrt(np.square(rows).sum(1).mean())) + 1e-12
-
-
 def _ridge_regression(inputs: Floats, targets: Floats) -> Floats:
-    """Weights of the inputs, without a constant: an episode that changes nothing and takes no effort returns nothing."""
+    """Weights of the inputs, without a constant: an episode without steps returns nothing."""
     moments = inputs.T @ inputs
-    moments[np.diag_indices_from(moments)] += _RIDGE * len(inputs)
+    moments[np.diag_indices_from(moments)] += _RIDGE * np.trace(moments) / len(moments)
     return np.linalg.solve(moments, inputs.T @ targets).astype(np.float64)

@@ -156,19 +156,6 @@ def situation_features(observations: Observation, space: spaces.Space[Any]) -> F
     return _projected(_standardized(vectors))
 
 
-def action_vectors(actions: Array, space: spaces.Space[Any]) -> Floats:
-    """
-    Actions as vectors whose sums say what was done how often, or how much.
-
-    :param actions: ``(n, *action_shape)``
-    :param space: their space
-    :return: ``(n, n_features)``
-    """
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return situation_features(actions, space).astype(np.float64)
-    return actions.reshape(len(actions), -1).astype(np.float64)
-
-
 def _standardized(vectors: Array) -> Array:
     """Zero mean and unit variance in each column; a constant one is all zeros."""
     standardized = vectors.astype(np.result_type(vectors, np.float32))

@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 from sb3_udrl.buffers.arrays import GrowableArray, map_observation
 from sb3_udrl.buffers.episodes import Episode, returns_to_go
 from sb3_udrl.buffers.redistribution import redistributed_rewards
-from sb3_udrl.buffers.relative import (
-    Outcomes,
-    action_vectors,
-    discounted_sums,
-    local_fit,
-    own_shares,
-    scores,
-    situation_features,
-)
+from sb3_udrl.buffers.relative import Outcomes, discounted_sums, local_fit, own_shares, scores, situation_features
 from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
@@ -131,9 +123,9 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         """Let discounted returns be those of redistributed rewards."""
         observations = map_observation(lambda array: array.rows[stored], self._observations)
         situations = situation_features(observations, self.observation_space)
-        actions = action_vectors(self._actions.rows[stored], self.action_space)
-        paid, to_go = self._rewards.rows[stored].astype(np.float64), self._steps_to_go.rows[stored]
-        rewards = redistributed_rewards(situations, actions, paid, to_go)
+        actions = situation_features(self._actions.rows[stored], self.action_space)
+        to_go = self._steps_to_go.rows[stored]
+        rewards = redistributed_rewards(situations, actions, self._rewards.rows[stored].astype(np.float64), to_go)
         self._discounted.rows[stored] = discounted_sums(rewards, to_go, self.gamma)
 
     def _compare(self, steps: NDArray[np.int64], references: NDArray[np.int64], outcomes: Outcomes) -> NDArray[np.float64]:
