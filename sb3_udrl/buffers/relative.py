@@ -99,26 +99,14 @@ def own_shares(differences: Floats, steps: NDArray[np.int64], gamma: float, gae_
     :param gae_lambda: 1 leaves the differences as they are, 0 leaves each step the change to the next one alone
     :return: ``(n,)``
     """
-    sums = discounted_sums(differences, steps, gamma * gae_lambda)
-    following = np.append(sums[1:], 0.0)
-    return sums - gamma * np.where(steps > 1, following, 0.0)
-
-
-def discounted_sums(values: Floats, steps: NDArray[np.int64], gamma: float) -> Floats:
-    """
-    Sums from each step to the end of its episode, ``S_t = v_t + gamma S_{t+1}``.
-
-    :param values: of whole episodes that lie end to end, ``(n,)``
-    :param steps: steps to the end of the episode, ``(n,)``
-    :param gamma: discount factor
-    :return: ``(n,)``
-    """
+    inside = steps > 1  # another step of the episode follows
     backwards = accumulate(
-        zip(values[::-1].tolist(), (gamma * (steps[::-1] > 1)).tolist(), strict=True),
+        zip(differences[::-1].tolist(), (gamma * gae_lambda * inside)[::-1].tolist(), strict=True),
         lambda following, step: step[0] + step[1] * following,
         initial=0.0,
     )
-    return np.fromiter(backwards, np.float64, len(values) + 1)[:0:-1]
+    sums = np.fromiter(backwards, np.float64, len(differences) + 1)[::-1]
+    return sums[:-1] - gamma * np.where(inside, sums[1:], 0.0)
 
 
 def scores(differences: Floats, deviations: Floats) -> NDArray[np.float32]:

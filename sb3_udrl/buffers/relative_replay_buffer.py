@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import GrowableArray, map_observation
 from sb3_udrl.buffers.episodes import Episode, returns_to_go
-from sb3_udrl.buffers.redistribution import redistributed_rewards
-from sb3_udrl.buffers.relative import Outcomes, discounted_sums, local_fit, own_shares, scores, situation_features
+from sb3_udrl.buffers.relative import Outcomes, local_fit, own_shares, scores, situation_features
 from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
@@ -39,8 +38,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     :param n_neighbors: situations to compare with
     :param n_references: number of stored steps, drawn anew each time, among which neighbors are searched
     :param relabel_share: label everything anew when the buffer has seen so many new transitions, as a share of those it holds
-    :param redistribute_rewards: where rewards are paid late, compare what steps are found to have earned instead, see
-        :func:`~sb3_udrl.buffers.redistribution.redistributed_rewards`
     :param kwargs: as for :class:`EpisodicReplayBuffer`
     :raises ValueError: if an argument is out of its range
     """
@@ -57,7 +54,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         n_neighbors: int = 64,
         n_references: int = 8000,
         relabel_share: float = 1 / 3,
-        redistribute_rewards: bool = False,
         **kwargs: Any,
     ) -> None:
         if not 0 <= gamma <= 1:
@@ -75,7 +71,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
             )
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.n_neighbors, self.n_references, self.relabel_share = n_neighbors, n_references, relabel_share
-        self.redistribute_rewards = redistribute_rewards
         super().__init__(buffer_size, observation_space, action_space, **kwargs)
 
     def reset(self) -> None:
@@ -106,8 +101,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         self._n_labelled = self.n_transitions_added
         if len(steps) == 0:  # all that was new has been forgotten again
             return
-        if self.redistribute_rewards:
-            self._redistribute(stored)
         references = self.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
         open_ended = np.zeros(len(self._rewards), dtype=np.bool_)
         open_ended[stored] = np.repeat(self._truncated.rows, self.lengths)
@@ -118,15 +111,6 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         if differences.any():  # what is usual varies as much less as shares are smaller
             deviations *= np.linalg.norm(shares) / np.linalg.norm(differences)
         self._scores.rows[steps] = scores(shares, deviations)
-
-    def _redistribute(self, stored: NDArray[np.int64]) -> None:
-        """Let discounted returns be those of redistributed rewards."""
-        observations = map_observation(lambda array: array.rows[stored], self._observations)
-        situations = situation_features(observations, self.observation_space)
-        actions = situation_features(self._actions.rows[stored], self.action_space)
-        to_go = self._steps_to_go.rows[stored]
-        rewards = redistributed_rewards(situations, actions, self._rewards.rows[stored].astype(np.float64), to_go)
-        self._discounted.rows[stored] = discounted_sums(rewards, to_go, self.gamma)
 
     def _compare(self, steps: NDArray[np.int64], references: NDArray[np.int64], outcomes: Outcomes) -> NDArray[np.float64]:
         """How much better steps went than their neighbors among the references, and how much these vary, ``(2, n)``."""
