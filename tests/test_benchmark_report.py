@@ -148,6 +148,8 @@ def test_numbers():
 
 def test_page(results, tmp_path, capsys):
     output = tmp_path / "docs"
+    (output / "notes").mkdir(parents=True)
+    (output / "notes" / "index.md").write_text("# Written by hand")
     report.main([str(results), "--output", str(output)])
     page = (output / "made_up.md").read_text()
     assert "Made up." in page
@@ -160,7 +162,7 @@ def test_page(results, tmp_path, capsys):
     for fact in ("`python -m benchmark`", "1, 2, 3, 4", "abcdef", "a machine", "torch 2", "2026-01-01"):
         assert fact in page
     assert "| CartPole-v1 | PPO | ppo | CartPole-v1 |" in page
-    assert "made_up" in (output / "index.md").read_text().splitlines()
+    assert {"made_up", "notes/index"} <= set((output / "index.md").read_text().splitlines())
     assert str(output / "made_up.md") in capsys.readouterr().out
 
 

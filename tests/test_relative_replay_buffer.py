@@ -190,10 +190,12 @@ def test_reset_forgets_everything():
     ],
     ids=lambda space: type(space).__name__ + str(space.shape or ""),
 )
-def test_all_observations(space):
+@pytest.mark.parametrize("redistribute_rewards", [False, True])
+def test_all_observations(redistribute_rewards, space):
     """Two situations; in each, action 1 pays more than action 0."""
     space.seed(0)
-    buffer = RelativeReplayBuffer(1000, space, spaces.Discrete(2), n_neighbors=10, seed=0)
+    kwargs = {"n_neighbors": 10, "seed": 0, "redistribute_rewards": redistribute_rewards}
+    buffer = RelativeReplayBuffer(1000, space, spaces.Discrete(2), **kwargs)
     situations = [space.sample(), space.sample()]
     for i in range(40):
         here, action = situations[i % 2], i // 2 % 2

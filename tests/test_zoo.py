@@ -212,8 +212,9 @@ def test_values_of_a_known_trial(commands):
         "commands": commands,
         "gamma": 0.98,
         "gae_lambda": 0.95,
+        "redistribute_rewards": True,
     }
-    gamma = {"gamma": 0.98, "gae_lambda": 0.95} if commands == "relative" else {}  # absolute labels know no discount
+    of_labels = {"gamma": 0.98, "gae_lambda": 0.95, "redistribute_rewards": True} if commands == "relative" else {}
     n_elites = {"n_elites": 20} if commands == "absolute" else {}  # relative commands know no elites
     trial = optuna.trial.FixedTrial(suggested)
     assert sample_udrl_params(trial, 0, 8, {}) == {
@@ -222,7 +223,7 @@ def test_values_of_a_known_trial(commands):
         "buffer_size": 30_000,
         "train_freq": 125,
         "gradient_steps": 62,
-        "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3, **gamma},
+        "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3, **of_labels},
         "warm_up": "mixed",
         "temperature": 1.0,
         "commands": commands,

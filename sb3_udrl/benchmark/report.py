@@ -150,7 +150,8 @@ def write_index(output: Path) -> None:
 
     :param output: folder of the report
     """
-    pages = sorted(path.stem for path in output.glob("*.md") if path.stem != "index")
+    folders = [f"{path.parent.name}/index" for path in output.glob("*/index.md")]
+    pages = sorted([*(path.stem for path in output.glob("*.md") if path.stem != "index"), *folders])
     lines = ["# Results", ""]
     lines += ["What `python -m sb3_udrl.benchmark` measured ([how](../guide/benchmark.md)), and studies of the Zoo."]
     lines += ["", "```{toctree}", ":maxdepth: 1", "", *pages, "```"]

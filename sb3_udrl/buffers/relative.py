@@ -99,14 +99,26 @@ def own_shares(differences: Floats, steps: NDArray[np.int64], gamma: float, gae_
     :param gae_lambda: 1 leaves the differences as they are, 0 leaves each step the change to the next one alone
     :return: ``(n,)``
     """
-    inside = steps > 1  # another step of the episode follows
+    sums = discounted_sums(differences, steps, gamma * gae_lambda)
+    following = np.append(sums[1:], 0.0)
+    return sums - gamma * np.where(steps > 1, following, 0.0)
+
+
+def discounted_sums(values: Floats, steps: NDArray[np.int64], gamma: float) -> Floats:
+    """
+    Sums from each step to the end of its episode, ``S_t = v_t + gamma S_{t+1}``.
+
+    :param values: of whole episodes that lie end to end, ``(n,)``
+    :param steps: steps to the end of the episode, ``(n,)``
+    :param gamma: discount factor
+    :return: ``(n,)``
+    """
     backwards = accumulate(
-        zip(differences[::-1].tolist(), (gamma * gae_lambda * inside)[::-1].tolist(), strict=True),
+        zip(values[::-1].tolist(), (gamma * (steps[::-1] > 1)).tolist(), strict=True),
         lambda following, step: step[0] + step[1] * following,
         initial=0.0,
     )
-    sums = np.fromiter(backwards, np.float64, len(differences) + 1)[::-1]
-    return sums[:-1] - gamma * np.where(inside, sums[1:], 0.0)
+    return np.fromiter(backwards, np.float64, len(values) + 1)[:0:-1]
 
 
 def scores(differences: Floats, deviations: Floats) -> NDArray[np.float32]:
@@ -142,6 +154,19 @@ def situation_features(observations: Observation, space: spaces.Space[Any]) -> F
     if vectors.dtype == np.uint8:  # pixels have one unit in common
         return _standardized(_projected(vectors))
     return _projected(_standardized(vectors))
+
+
+def action_vectors(actions: Array, space: spaces.Space[Any]) -> Floats:
+    """
+    Actions as vectors whose sums say what was done how often, or how much.
+
+    :param actions: ``(n, *action_shape)``
+    :param space: their space
+    :return: ``(n, n_features)``
+    """
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return situation_features(actions, space).astype(np.float64)
+    return actions.reshape(len(actions), -1).astype(np.float64)
 
 
 def _standardized(vectors: Array) -> Array:

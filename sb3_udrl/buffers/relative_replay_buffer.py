@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections import deque
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from sb3_udrl.buffers.arrays import GrowableArray, map_observation
+from sb3_udrl.buffers.arrays import GrowableArray, Observation, map_observation
 from sb3_udrl.buffers.episodes import Episode, returns_to_go
-from sb3_udrl.buffers.relative import Outcomes, local_fit, own_shares, scores, situation_features
+from sb3_udrl.buffers.redistribution import EpisodeSummaries, redistributed_rewards
+from sb3_udrl.buffers.relative import (
+    Outcomes,
+    action_vectors,
+    discounted_sums,
+    local_fit,
+    own_shares,
+    scores,
+    situation_features,
+)
 from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
+_REMEMBERED_EPISODES = 1000  # to tell what earned their returns: the last ones, stored or not
+
+
+class _Episode(NamedTuple):
+    """What is remembered of an episode to tell what earned its return."""
+
+    first: Observation
+    last: Observation
+    efforts: NDArray[np.float64]
+    total: float
+    truncated: bool
 
 
 class RelativeReplayBuffer(EpisodicReplayBuffer):
@@ -38,6 +59,8 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     :param n_neighbors: situations to compare with
     :param n_references: number of stored steps, drawn anew each time, among which neighbors are searched
     :param relabel_share: label everything anew when the buffer has seen so many new transitions, as a share of those it holds
+    :param redistribute_rewards: where rewards are paid late, compare what steps are found to have earned instead, see
+        :func:`~sb3_udrl.buffers.redistribution.redistributed_rewards`
     :param kwargs: as for :class:`EpisodicReplayBuffer`
     :raises ValueError: if an argument is out of its range
     """
@@ -54,6 +77,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         n_neighbors: int = 64,
         n_references: int = 8000,
         relabel_share: float = 1 / 3,
+        redistribute_rewards: bool = False,
         **kwargs: Any,
     ) -> None:
         if not 0 <= gamma <= 1:
@@ -71,10 +95,12 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
             )
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.n_neighbors, self.n_references, self.relabel_share = n_neighbors, n_references, relabel_share
+        self.redistribute_rewards = redistribute_rewards
         super().__init__(buffer_size, observation_space, action_space, **kwargs)
 
     def reset(self) -> None:
         super().reset()
+        self._remembered: deque[_Episode] = deque(maxlen=_REMEMBERED_EPISODES)
         self._discounted = GrowableArray((), np.float64)
         self._scores = GrowableArray((), np.float32)  # NaN until they are needed
         self._n_labelled = self._n_relabelled = 0  # transitions added until new steps, and all steps, were labelled last
@@ -84,6 +110,11 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         super()._append(episode, to_go)
         self._discounted.extend(returns_to_go(episode.rewards, self.gamma))
         self._scores.extend(np.full(len(episode), np.nan))
+        if self.redistribute_rewards:
+            first, last = (map_observation(lambda array, t=t: array[t].copy(), episode.observations) for t in (0, -1))
+            efforts = action_vectors(episode.actions, self.action_space).sum(0)
+            total = float(episode.rewards.sum(dtype=np.float64))
+            self._remembered.append(_Episode(first, last, efforts, total, episode.truncated))
 
     def _labels(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores, and no horizon: a relative command stands until the end of the episode."""
@@ -101,6 +132,8 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         self._n_labelled = self.n_transitions_added
         if len(steps) == 0:  # all that was new has been forgotten again
             return
+        if self.redistribute_rewards:
+            self._redistribute(stored)
         references = self.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
         open_ended = np.zeros(len(self._rewards), dtype=np.bool_)
         open_ended[stored] = np.repeat(self._truncated.rows, self.lengths)
@@ -111,6 +144,20 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         if differences.any():  # what is usual varies as much less as shares are smaller
             deviations *= np.linalg.norm(shares) / np.linalg.norm(differences)
         self._scores.rows[steps] = scores(shares, deviations)
+
+    def _redistribute(self, stored: NDArray[np.int64]) -> None:
+        """Let discounted returns be those of redistributed rewards."""
+        first, last, efforts, totals, truncated = zip(*self._remembered, strict=True)
+        observations = map_observation(
+            lambda array, *ends: np.concatenate((array.rows[stored], ends)), self._observations, *first, *last
+        )
+        features = situation_features(observations, self.observation_space)
+        situations, at_first, at_last = np.split(features, [len(stored), len(stored) + len(first)])
+        summaries = EpisodeSummaries(at_first, at_last, np.array(efforts), np.array(totals), np.array(truncated))
+        actions = action_vectors(self._actions.rows[stored], self.action_space)
+        paid, to_go = self._rewards.rows[stored].astype(np.float64), self._steps_to_go.rows[stored]
+        rewards = redistributed_rewards(summaries, situations, actions, paid, to_go)
+        self._discounted.rows[stored] = discounted_sums(rewards, to_go, self.gamma)
 
     def _compare(self, steps: NDArray[np.int64], references: NDArray[np.int64], outcomes: Outcomes) -> NDArray[np.float64]:
         """How much better steps went than their neighbors among the references, and how much these vary, ``(2, n)``."""

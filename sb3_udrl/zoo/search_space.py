@@ -11,6 +11,8 @@ import optuna
 
 Params = dict[str, Any]
 
+_OF_THE_BUFFER = ("sampling", "sampling_temperature", "gamma", "gae_lambda", "redistribute_rewards")
+
 
 def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params) -> Params:
     """
@@ -41,6 +43,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
     if suggested["commands"] == "relative":
         suggested["gamma"] = trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995])
         suggested["gae_lambda"] = trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0])
+        suggested["redistribute_rewards"] = trial.suggest_categorical("redistribute_rewards", [False, True])
     else:
         suggested["n_elites"] = trial.suggest_categorical("n_elites", [10, 20, 50, 100])
     if n_actions > 0:
@@ -72,9 +75,7 @@ def convert_udrl_params(sampled_params: Params) -> Params:
         "batch_size": 2 ** params.pop("batch_size_pow"),
         # Per step of the vectorized environment, so that training as often is not also training more
         "gradient_steps": max(1, round(params["train_freq"] * params.pop("updates_per_step"))),
-        "replay_buffer_kwargs": {
-            name: params.pop(name) for name in ("sampling", "sampling_temperature", "gamma", "gae_lambda") if name in params
-        },
+        "replay_buffer_kwargs": {name: params.pop(name) for name in _OF_THE_BUFFER if name in params},
         "command_sampler": "joint",
         "command_sampler_kwargs": {name: params.pop(name) for name in ("n_elites", "optimism") if name in params},
         "policy_kwargs": policy_kwargs,
