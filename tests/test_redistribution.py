@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from sb3_udrl.buffers import Episode
+from sb3_udrl.buffers import Episode, redistribution
 from sb3_udrl.buffers.redistribution import EpisodeSummaries, redistributed_rewards
 from sb3_udrl.envs import DelayedReward
 
@@ -104,6 +104,14 @@ def test_the_unit_of_rewards_does_not_matter():
     late = held_back(actions[:, 0].astype(float), to_go)
     found, found_in_thousandths = (redistributed(positions, actions, late * unit, to_go) for unit in (1, 1000))
     np.testing.assert_allclose(found * 1000, found_in_thousandths, rtol=1e-6, atol=1e-6)
+
+
+def test_shares_do_not_depend_on_how_many_steps_are_looked_at_at_a_time(monkeypatch):
+    positions, actions, to_go = random_walks(20)
+    late = held_back(positions[:, 0].astype(float), to_go)
+    at_once = redistributed(positions, actions, late, to_go)
+    monkeypatch.setattr(redistribution, "_BLOCK", 7)
+    np.testing.assert_allclose(redistributed(positions, actions, late, to_go), at_once, rtol=1e-5, atol=1e-5)
 
 
 def buffer_of_late_pay(n_episodes, capacity=10_000, **kwargs):

@@ -13,6 +13,7 @@ _N_KNOTS = 16  # per variable
 _RIDGE = 3e-4  # where changes have a mean square of one
 _EFFORT = 0.1  # root mean square of efforts then: how an episode ended counts before what it took
 _CLIP = 10.0  # standard deviations
+_BLOCK = 4096  # steps whose hinges are held at a time
 
 
 class EpisodeSummaries(NamedTuple):
@@ -71,8 +72,10 @@ def redistributed_rewards(
     weights = _ridge_regression(inputs, summaries.returns)[: len(scales)] / scales
     of_changes, of_actions = np.split(weights, [changes.shape[1]])
 
+    blocks = np.split(standard, range(_BLOCK, len(standard), _BLOCK))
+    potential = np.concatenate([_hinges(block, knots) @ of_changes for block in blocks])
     shares = actions @ of_actions
-    shares[:-1] += np.diff(_hinges(standard, knots) @ of_changes)
+    shares[:-1] += np.diff(potential)
     lasts = np.flatnonzero(steps_to_go == 1)
     firsts = np.append(0, lasts[:-1] + 1)
     shares[lasts] = 0
