@@ -42,15 +42,18 @@ def redistributed(situations, actions, rewards, to_go, truncated=None):
     return redistributed_rewards(summaries, situations, actions, rewards, to_go)
 
 
-@pytest.mark.parametrize("by_action", [[-1.0, 1.0], [1.0, 1.0], [0.0, -3.0]])
-def test_what_actions_earn_is_found_from_returns_alone(by_action):
+@pytest.mark.parametrize(
+    ("by_action", "largest_error"),
+    [([-1.0, 1.0], 0.25), ([0.0, -3.0], 0.4), ([1.0, 1.0], 0.4)],  # what all actions earn, the ending explains in part
+)
+def test_what_actions_earn_is_found_from_returns_alone(by_action, largest_error):
     """All that is known is the sum over the episode."""
     positions, steps, to_go = random_walks(200)
     actions = (steps[:, 0] > 0).astype(int)
     rewards = np.array(by_action)[actions]
     found = redistributed(positions, np.eye(2, dtype=np.float32)[actions], held_back(rewards, to_go), to_go)
     inside = to_go > 1
-    assert np.abs(found - rewards)[inside].mean() < 0.4 * np.abs(rewards)[inside].mean()  # as they are paid: 1
+    assert np.abs(found - rewards)[inside].mean() < largest_error * np.abs(rewards)[inside].mean()  # as they are paid: 1
 
 
 def test_getting_to_a_better_place_is_paid_at_once():

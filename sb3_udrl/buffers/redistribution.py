@@ -54,7 +54,7 @@ def redistributed_rewards(
     :param actions: as vectors, ``(n, n_action_features)``
     :param rewards: as they were paid, ``(n,)``
     :param steps_to_go: steps to the end of the episode, ``(n,)``
-    :return: ``(n,)``
+    :return: in the unit of the rewards, ``(n,)``
     """
     ends = np.concatenate((summaries.first, summaries.last))
     mean, deviation = ends.mean(0), ends.std(0) + 1e-6
