@@ -56,7 +56,7 @@ def test_an_environment_that_is_transposed_already_is_not_transposed_again():
 
 @pytest.mark.parametrize("policy", ["CommandPolicy", "CnnPolicy"])
 def test_the_extractor_follows_from_the_space(policy):
-    env = FakeImageEnv(screen_height=40, screen_width=40)
+    env = FakeImageEnv(screen_height=64, screen_width=64)
     assert isinstance(image_model(env, policy).policy.features_extractor, NatureCNN)
 
 
@@ -105,7 +105,7 @@ def test_what_is_no_picture_is_no_input_for_a_cnn():
         tiny_model(env, policy_kwargs={"features_extractor_class": NatureCNN})
 
 
-@pytest.mark.parametrize(("height", "width", "expected"), [(36, 36, NatureCNN), (35, 36, SmallCNN), (36, 35, SmallCNN)])
+@pytest.mark.parametrize(("height", "width", "expected"), [(64, 64, NatureCNN), (63, 64, SmallCNN), (64, 63, SmallCNN)])
 def test_pictures_too_small_for_one_extractor_get_another(height, width, expected):
     env = FakeImageEnv(screen_height=height, screen_width=width, n_channels=3)
     model = tiny_model(env).learn(64)

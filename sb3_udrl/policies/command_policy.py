@@ -48,7 +48,7 @@ class CommandPolicy(GradientFit):
     :param standardize_observations: standardize the features of non-image observations by the data
     :param average_weights: end each training at the average of the weights over its second half, not at the last ones
     :param features_extractor_class: by default chosen from the observation space:
-        ``NatureCNN`` for images, ``SmallCNN`` for those below 36 by 36 pixels, ``CombinedExtractor`` for Dict, else
+        ``NatureCNN`` for images, ``SmallCNN`` for those below 64 by 64 pixels, ``CombinedExtractor`` for Dict, else
         ``FlattenExtractor``
     :param features_extractor_kwargs: its arguments
     :param normalize_images: divide images by 255
@@ -235,7 +235,7 @@ def suitable_features_extractor(observation_space: spaces.Space[Any]) -> type[Ba
     if not is_image_space(observation_space):
         return FlattenExtractor
     assert observation_space.shape is not None
-    return NatureCNN if min(observation_space.shape[1:]) >= 36 else SmallCNN
+    return NatureCNN if min(observation_space.shape[1:]) >= 64 else SmallCNN
 
 
 class MlpPolicy(CommandPolicy):
