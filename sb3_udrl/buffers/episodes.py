@@ -64,8 +64,24 @@ def returns_to_go(rewards: NDArray[Any], gamma: float = 1.0) -> NDArray[np.float
     """
     if gamma == 1:
         return np.cumsum(rewards[::-1], dtype=np.float64)[::-1]
-    backwards = accumulate(rewards[::-1].tolist(), lambda following, reward: reward + gamma * following)  # floats are fastest
-    return np.fromiter(backwards, np.float64, len(rewards))[::-1]
+    return discounted_sums(rewards, steps_to_go(len(rewards)), gamma)
+
+
+def discounted_sums(values: NDArray[Any], steps: NDArray[Any], gamma: float) -> NDArray[np.float64]:
+    """
+    Sums from each step to the end of its episode, ``S_t = v_t + gamma S_{t+1}``.
+
+    :param values: of whole episodes that lie end to end, ``(n,)``
+    :param steps: steps to the end of the episode, ``(n,)``
+    :param gamma: discount factor
+    :return: ``(n,)``
+    """
+    backwards = accumulate(  # floats in lists are faster than anything of numpy here
+        zip(values[::-1].tolist(), (gamma * (steps[::-1] > 1)).tolist(), strict=True),
+        lambda following, step: step[0] + step[1] * following,
+        initial=0.0,
+    )
+    return np.fromiter(backwards, np.float64, len(values) + 1)[:0:-1]
 
 
 def steps_to_go(length: int) -> NDArray[np.int32]:

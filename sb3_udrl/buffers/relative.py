@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -10,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.buffers.episodes import discounted_sums
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -102,23 +102,6 @@ def own_shares(differences: Floats, steps: NDArray[np.int64], gamma: float, gae_
     sums = discounted_sums(differences, steps, gamma * gae_lambda)
     following = np.append(sums[1:], 0.0)
     return sums - gamma * np.where(steps > 1, following, 0.0)
-
-
-def discounted_sums(values: Floats, steps: NDArray[np.int64], gamma: float) -> Floats:
-    """
-    Sums from each step to the end of its episode, ``S_t = v_t + gamma S_{t+1}``.
-
-    :param values: of whole episodes that lie end to end, ``(n,)``
-    :param steps: steps to the end of the episode, ``(n,)``
-    :param gamma: discount factor
-    :return: ``(n,)``
-    """
-    backwards = accumulate(
-        zip(values[::-1].tolist(), (gamma * (steps[::-1] > 1)).tolist(), strict=True),
-        lambda following, step: step[0] + step[1] * following,
-        initial=0.0,
-    )
-    return np.fromiter(backwards, np.float64, len(values) + 1)[:0:-1]
 
 
 def scores(differences: Floats, deviations: Floats) -> NDArray[np.float32]:

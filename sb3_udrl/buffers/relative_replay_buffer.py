@@ -10,12 +10,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import GrowableArray, Observation, map_observation
-from sb3_udrl.buffers.episodes import Episode, returns_to_go
+from sb3_udrl.buffers.episodes import Episode, discounted_sums, returns_to_go
 from sb3_udrl.buffers.redistribution import EpisodeSummaries, redistributed_rewards
 from sb3_udrl.buffers.relative import (
     Outcomes,
     action_vectors,
-    discounted_sums,
     local_fit,
     own_shares,
     scores,

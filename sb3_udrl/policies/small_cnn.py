@@ -15,8 +15,8 @@ from torch import nn
 class SmallCNN(BaseFeaturesExtractor):
     """
     Convolutions of 3 by 3 pixels with stride 2 and padding 1, each of which halves the picture: for pictures below 64 by 64
-    pixels, of which SB3's ``NatureCNN`` leaves too little (nothing below 36 by 36, a single cell at 40 by 40). The default is the smallest network of arXiv 1912.02877 for pictures of 32
-    by 32 (section 3.2).
+    pixels, of which SB3's ``NatureCNN`` leaves too little (a single cell at 40 by 40, nothing below 36 by 36). The default
+    is the smallest network of arXiv 1912.02877 for pictures of 32 by 32 (section 3.2).
 
     :param observation_space: pictures, channels first
     :param channels: channels of the layers
