@@ -16,12 +16,12 @@ def test_discounted_returns_to_go_by_hand():
     rewards = np.array([1, 2, 4], dtype=np.float32)
     np.testing.assert_array_equal(returns_to_go(rewards, gamma=0.5), [3, 4, 4])
     np.testing.assert_array_equal(returns_to_go(rewards, gamma=0.0), [1, 2, 4])
+    np.testing.assert_array_equal(rewards, [1, 2, 4])  # not changed in place
 
 
 def test_discounted_sums_end_with_each_episode():
     values, steps = np.array([1.0, 2.0, 4.0, 8.0, 16.0]), np.array([3, 2, 1, 2, 1])
     np.testing.assert_array_equal(discounted_sums(values, steps, 0.5), [3, 4, 4, 16, 16])
-    np.testing.assert_array_equal(rewards, [1, 2, 4])  # not changed in place
 
 
 def test_first_step_command_is_full_return():
