@@ -273,7 +273,7 @@ def test_policies_of_every_shape_alone(tmp_path):
         "ortho_init": False,
         "standardize_observations": False,
         "normalize_images": False,
-        "features_extractor_kwargs": {"features_dim": 12},
+        "features_extractor_kwargs": {"channels": (4, 12)},
         "optimizer_class": th.optim.SGD,
         "optimizer_kwargs": {"momentum": 0.5},
     }
