@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from sb3_udrl.buffers.arrays import GrowableArray, Observation, map_observation
 from sb3_udrl.buffers.episodes import Episode, discounted_sums, returns_to_go
 from sb3_udrl.buffers.redistribution import EpisodeSummaries, redistributed_rewards
-from sb3_udrl.buffers.relative import (
-    Outcomes,
-    action_vectors,
-    local_fit,
-    own_shares,
-    scores,
-    situation_features,
-)
+from sb3_udrl.buffers.relative import Outcomes, action_vectors, local_fit, own_shares, scores, situation_features
 from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
