@@ -1,8 +1,11 @@
 """Small models, episodes and buffers that many tests start from."""
 
 import inspect
+import os
 
 import numpy as np
+import pytest
+import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
@@ -11,13 +14,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from sb3_udrl import UDRL, EpisodicReplayBuffer
 from sb3_udrl.buffers import Episode, RelativeReplayBuffer
 
+DEVICE = os.environ.get("SB3_UDRL_TEST_DEVICE", "cpu")  # where the networks of the tests lie
+needs_gpu = pytest.mark.skipif(not th.cuda.is_available(), reason="needs a GPU")
 TINY = {
     "learning_starts": 32,
     "train_freq": 32,
     "gradient_steps": 4,
     "batch_size": 32,
     "seed": 0,
-    "device": "cpu",
+    "device": DEVICE,
 }
 
 
@@ -76,7 +81,7 @@ def relative_buffer(capacity=1000, **kwargs):
 
 def parameters_of(model):
     """A copy of all that the policy has learned, by name."""
-    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+    return {name: value.clone().cpu() for name, value in model.policy.state_dict().items()}
 
 
 def assert_same_parameters(first, second):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch as th
-from helpers import Recorder, make_vec, tiny_model
+from helpers import DEVICE, Recorder, make_vec, tiny_model
 from probe_envs import Scripted
 from stable_baselines3.common.callbacks import (
     BaseCallback,
@@ -43,7 +43,7 @@ def test_all_at_once(tmp_path):
     assert np.load(tmp_path / "logs" / "evaluations.npz")["results"].shape == (4, 2)
     assert evaluation.n_calls == checkpoint.n_calls == model.num_timesteps == 200
     assert improvement.parent is evaluation
-    best = UDRL.load(tmp_path / "best" / "best_model", device="cpu")
+    best = UDRL.load(tmp_path / "best" / "best_model", device=DEVICE)
     assert best.predict(np.zeros(2, np.float32))[0] in (0, 1)
 
 

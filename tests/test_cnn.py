@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import make_vec, tiny_model
+from helpers import DEVICE, make_vec, tiny_model
 from probe_envs import AnySpaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import FakeImageEnv
@@ -36,7 +36,7 @@ def test_learn_save_and_load(tmp_path, discrete, channel_first):
     observation = env.observation_space.sample()
     action, _ = model.predict(observation, deterministic=True)
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", device="cpu")
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE)
     np.testing.assert_array_equal(loaded.predict(observation, deterministic=True)[0], action)
 
 

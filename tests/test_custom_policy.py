@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch as th
-from helpers import make_vec, parameters_of, tiny_model
+from helpers import DEVICE, make_vec, parameters_of, tiny_model
 from probe_envs import Scripted
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
@@ -25,7 +25,7 @@ def test_net_arch(net_arch):
 
 
 def test_the_default_net_arch():
-    model = UDRL("CommandPolicy", make_vec(Scripted), device="cpu")
+    model = UDRL("CommandPolicy", make_vec(Scripted), device=DEVICE)
     assert model.policy.net_arch == [128, 128]
 
 
@@ -39,7 +39,7 @@ def test_optimizer(tmp_path):
     policy_kwargs = {"optimizer_class": th.optim.AdamW, "optimizer_kwargs": {"weight_decay": 0.25, "eps": 1e-4}}
     model = tiny_model(make_vec(Scripted), policy_kwargs=policy_kwargs, learning_rate=1e-2).learn(64)
     model.save(tmp_path / "model")
-    for m in (model, UDRL.load(tmp_path / "model", device="cpu")):
+    for m in (model, UDRL.load(tmp_path / "model", device=DEVICE)):
         group = m.policy.optimizer.param_groups[0]
         assert type(m.policy.optimizer) is th.optim.AdamW
         assert (group["weight_decay"], group["eps"], group["lr"]) == (0.25, 1e-4, 1e-2)
@@ -71,7 +71,7 @@ def test_features_extractor(tmp_path):
     assert (model.policy.features_extractor.linear.weight != before).any()
     assert not list(model.policy.feature_standardizer.buffers())  # learned features set their own scale
     model.save(tmp_path / "model")
-    UDRL.load(tmp_path / "model", device="cpu").predict(np.zeros(2, np.float32))
+    UDRL.load(tmp_path / "model", device=DEVICE).predict(np.zeros(2, np.float32))
 
 
 def test_observations_are_standardized_unless_told_otherwise():
@@ -101,7 +101,7 @@ def test_initial_weights():
     torch_like = tiny_model(make_vec(Scripted), net_arch=[16], policy_kwargs={"ortho_init": False}).policy
     orthogonal = tiny_model(make_vec(Scripted), net_arch=[16]).policy
     weight = orthogonal.trunk.layers[0].linear.weight
-    th.testing.assert_close(weight.T @ weight, 2 * th.eye(2))
+    th.testing.assert_close(weight.T @ weight, 2 * th.eye(2, device=DEVICE))
     assert orthogonal.action_head.linear.weight.abs().max() < 0.011  # at first, all actions are equally likely
     assert torch_like.action_head.linear.weight.abs().max() > 0.1
 
@@ -118,7 +118,7 @@ def test_a_policy_class_of_ones_own():
 
 def test_arguments_are_not_changed():
     policy_kwargs = {"net_arch": [8], "optimizer_kwargs": {"eps": 1e-4}}
-    model = UDRL("CommandPolicy", make_vec(Scripted), policy_kwargs=policy_kwargs, device="cpu")
+    model = UDRL("CommandPolicy", make_vec(Scripted), policy_kwargs=policy_kwargs, device=DEVICE)
     parameters_of(model)
     assert policy_kwargs == {"net_arch": [8], "optimizer_kwargs": {"eps": 1e-4}}
 

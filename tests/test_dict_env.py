@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from helpers import make_vec, parameters_of, tiny_model
+from helpers import DEVICE, make_vec, parameters_of, tiny_model
 from probe_envs import AnySpaces, FixedStart
 from stable_baselines3.common.envs import BitFlippingEnv, SimpleMultiObsEnv
 from stable_baselines3.common.torch_layers import CombinedExtractor
@@ -64,7 +64,7 @@ def test_goal_environments(tmp_path):
     env = make_vec(BitFlippingEnv, 2, n_bits=4, continuous=False)
     model = tiny_model(env, "MultiInputPolicy").learn(200)
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", env, device="cpu")
+    loaded = UDRL.load(tmp_path / "model", env, device=DEVICE)
     observation = env.reset()
     np.testing.assert_array_equal(*(m.predict(observation, deterministic=True, command=(0, 4))[0] for m in (model, loaded)))
 

@@ -34,7 +34,7 @@ def test_a_network_on_a_probe_environment():
     # It acts like any policy
     assert evaluate_policy(found.policy, env, 20)[0] == 1
     assert sb3_evaluate_policy(found.policy, env, 20)[0] == 1
-    np.testing.assert_array_equal(found.policy.eval_command, model.policy.eval_command)
+    np.testing.assert_array_equal(found.policy.eval_command, model.policy.eval_command.cpu())
     assert contributions(found.policy, play(found.policy, env, 5)).signed[:, 0, 1:].any() == 0
 
 

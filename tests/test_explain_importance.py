@@ -173,4 +173,4 @@ def test_what_networks_say(action_space):
 
 
 def _tensors(policy, seen):
-    return th.as_tensor(seen.observations), seen.command
+    return th.as_tensor(seen.observations, device=policy.device), seen.command

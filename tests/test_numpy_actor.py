@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import CommandSpy, make_vec, tiny_model
+from helpers import CommandSpy, make_vec, needs_gpu, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 from probe_envs import TwoArms
@@ -103,11 +103,13 @@ def test_categorical_draws_have_the_probabilities_of_the_network():
 
 
 @pytest.mark.parametrize("action_space", ACTIONS, ids=str)
-def test_without_temperature_the_mode_is_drawn(action_space):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_without_temperature_the_mode_is_drawn(action_space, device):
     policy = scrambled(action_space=action_space, box_head="gaussian" if isinstance(action_space, spaces.Box) else None)
+    policy = policy.to(device)
     observations, command = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32), make_command(3, 4, 6)
     drawn = numpy_actor(policy, np.random.default_rng(0))(observations, command, np.zeros((6, 1), np.float32))
-    expected = policy.act(th.as_tensor(observations), command, deterministic=True)
+    expected = policy.act(th.as_tensor(observations, device=device), command, deterministic=True)
     assert drawn.shape == expected.shape
     np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-4)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import CommandSpy, make_vec, tiny_model
+from helpers import DEVICE, CommandSpy, make_vec, tiny_model
 from probe_envs import AnySpaces, Scripted
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -150,7 +150,7 @@ def test_model_and_policy_predict_the_same(model):
 
 def test_predict_of_sb3_policies_works_too(model):
     """SB3's tools may call ``_predict`` with tensors."""
-    actions = model.policy._predict(th.zeros(3, 2), deterministic=True)
+    actions = model.policy._predict(th.zeros(3, 2, device=DEVICE), deterministic=True)
     np.testing.assert_array_equal(actions, model.predict(THREE, deterministic=True)[0])
 
 
@@ -202,9 +202,9 @@ def test_evaluate_policy_of_sb3(model, of):
 def test_set_command_is_saved(model, tmp_path):
     model.set_command(123.5, 17)
     model.save(tmp_path / "model")
-    assert rows(UDRL.load(tmp_path / "model", device="cpu").predict(ONE)[1]) == [(123.5, 17)]
+    assert rows(UDRL.load(tmp_path / "model", device=DEVICE).predict(ONE)[1]) == [(123.5, 17)]
     model.policy.save(tmp_path / "policy")
-    policy = type(model.policy).load(tmp_path / "policy", device="cpu")
+    policy = type(model.policy).load(tmp_path / "policy", device=DEVICE)
     assert rows(policy.predict(ONE)[1]) == [(123.5, 17)]
 
 
@@ -212,7 +212,7 @@ def test_a_set_command_survives_training_even_of_a_loaded_model(model, tmp_path)
     model.learn(100)
     assert rows(model.predict(ONE)[1]) == [(100, 10)]
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device="cpu").learn(100)
+    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE).learn(100)
     assert rows(loaded.predict(ONE)[1]) == [(100, 10)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import CommandSpy, assert_same_parameters, make_vec, obeying_model, parameters_of, tiny_model
+from helpers import DEVICE, CommandSpy, assert_same_parameters, make_vec, obeying_model, parameters_of, tiny_model
 from probe_envs import AnySpaces, FixedStart, Scripted, TwoArms
 from stable_baselines3.common.envs import FakeImageEnv, SimpleMultiObsEnv
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
@@ -86,11 +86,11 @@ def test_saving_and_loading(model, tmp_path):
     model.set_command(2.0, np.inf)
     model.save(tmp_path / "model")
     model.policy.save(tmp_path / "policy")
-    loaded = UDRL.load(tmp_path / "model", make_vec(FixedStart), device="cpu")
+    loaded = UDRL.load(tmp_path / "model", make_vec(FixedStart), device=DEVICE)
     assert_same_parameters(parameters_of(loaded), parameters_of(model))
     assert loaded.commands == "relative" and isinstance(loaded.replay_buffer, RelativeReplayBuffer)
     assert list(loaded.obedience) == list(model.obedience)
-    for restored in (loaded, CommandPolicy.load(tmp_path / "policy", device="cpu")):
+    for restored in (loaded, CommandPolicy.load(tmp_path / "policy", device=DEVICE)):
         assert rows(restored.predict(ONE)[1]) == [(2, np.inf)]
         with pytest.raises(ValueError, match="this model takes relative commands"):
             restored.predict(ONE, command=(2, 10))
@@ -101,7 +101,7 @@ def test_saving_and_loading(model, tmp_path):
 def test_without_its_buffer_a_model_goes_on_under_its_command(model, tmp_path):
     model.learn(96)
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", make_vec(FixedStart), device="cpu")
+    loaded = UDRL.load(tmp_path / "model", make_vec(FixedStart), device=DEVICE)
     loaded.learn(32, reset_num_timesteps=False)
     assert loaded.obedience[len(model.obedience)][:2] == pytest.approx(tuple(model.policy.eval_command.tolist()))
 

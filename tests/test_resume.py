@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from gymnasium.wrappers import TransformAction, TransformReward
-from helpers import CommandSpy, assert_same_parameters, parameters_of, tiny_model
+from helpers import DEVICE, CommandSpy, assert_same_parameters, parameters_of, tiny_model
 from probe_envs import FixedStart
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.monitor import Monitor
@@ -27,7 +27,7 @@ def new_model(env, **kwargs):
 
 
 def resumed(path, env, n_timesteps, **kwargs):
-    model = UDRL.load(path / "model", env, device="cpu", **kwargs)
+    model = UDRL.load(path / "model", env, device=DEVICE, **kwargs)
     model.load_replay_buffer(path / "buffer")
     return model.learn(n_timesteps, reset_num_timesteps=False)
 
@@ -157,7 +157,7 @@ def test_a_model_that_is_loaded_in_the_middle_of_an_episode(tmp_path):
     env = environment()
     part = new_model(env).learn(100)
     part.save(tmp_path / "model")
-    model = UDRL.load(tmp_path / "model", env, device="cpu", force_reset=False)
+    model = UDRL.load(tmp_path / "model", env, device=DEVICE, force_reset=False)
     with CommandSpy(model) as spy:
         model.learn(28, reset_num_timesteps=False)
     assert model.replay_buffer.lengths.tolist() == [4, 8, 8, 8]
@@ -172,7 +172,7 @@ def test_from_a_checkpoint(tmp_path):
         "rl_model_96_steps.zip",
         "rl_model_replay_buffer_96_steps.pkl",
     ]
-    model = UDRL.load(tmp_path / "rl_model_96_steps", environment(), device="cpu")
+    model = UDRL.load(tmp_path / "rl_model_96_steps", environment(), device=DEVICE)
     model.load_replay_buffer(tmp_path / "rl_model_replay_buffer_96_steps")
     model.learn(128, reset_num_timesteps=False)
     # a checkpoint is written within a step, before its training: it resumes soundly, not bit by bit
@@ -183,10 +183,10 @@ def test_from_a_checkpoint(tmp_path):
 def test_without_its_buffer_a_model_goes_on_under_its_command(tmp_path):
     part = new_model(environment()).learn(96)
     part.save(tmp_path / "model")
-    model = UDRL.load(tmp_path / "model", environment(), device="cpu")
+    model = UDRL.load(tmp_path / "model", environment(), device=DEVICE)
     model.learn(32, reset_num_timesteps=False)
     asked = np.array(model.obedience)[len(part.obedience), :2]
-    np.testing.assert_allclose(asked, part.policy.eval_command, rtol=1e-6)
+    np.testing.assert_allclose(asked, part.policy.eval_command.cpu(), rtol=1e-6)
     assert model.replay_buffer.n_episodes == 4
     assert model._n_updates > part._n_updates
 

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 import torch as th
-from helpers import Recorder, make_vec, parameters_of, tiny_model
+from helpers import Recorder, make_vec, needs_gpu, parameters_of, tiny_model
 from probe_envs import Scripted, TwoArms
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -21,7 +21,7 @@ def test_a_few_steps(env_id, n_envs):
     before = parameters_of(model)
     model.learn(max(600, 250 * n_envs))
     assert model.replay_buffer.n_episodes >= n_envs
-    assert any((before[name] != value).any() for name, value in model.policy.named_parameters())
+    assert any((before[name] != value).any() for name, value in parameters_of(model).items())
 
 
 def test_all_defaults():
@@ -177,7 +177,7 @@ def test_a_device_can_be_chosen():
     assert UDRL("CommandPolicy", make_vec(Scripted)).device.type in ("cpu", "cuda")
 
 
-@pytest.mark.skipif(not th.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 def test_training_on_a_gpu():
     model = tiny_model(make_vec(TwoArms, 2), device="cuda").learn(100)
     assert model.policy.device.type == "cuda" and model._n_updates > 0

@@ -216,7 +216,7 @@ def test_every_sampler_trains_by_its_name(name):
     model = tiny_model(make_vec(Scripted, 2), command_sampler=name, command_sampler_kwargs=kwargs).learn(200)
     assert type(model._command_sampler) is COMMAND_SAMPLERS[name]
     expected = model._command_sampler.best()
-    np.testing.assert_allclose(model.policy.eval_command, np.concatenate(expected), rtol=1e-6)
+    np.testing.assert_allclose(model.policy.eval_command.cpu(), np.concatenate(expected), rtol=1e-6)
 
 
 def test_one_is_installed_by_default():

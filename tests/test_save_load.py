@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import assert_same_parameters, make_vec, parameters_of, tiny_model
+from helpers import DEVICE, assert_same_parameters, make_vec, parameters_of, tiny_model
 from probe_envs import AnySpaces, Scripted
 from stable_baselines3.common.envs import FakeImageEnv
 
@@ -56,12 +56,12 @@ def test_round_trip_on_every_space(tmp_path, observation_space, action_space):
     observations = batch_of(model.observation_space)
     expected = predictions(model, observations)
     model.save(tmp_path / "model.zip")
-    loaded = UDRL.load(tmp_path / "model.zip", env, device="cpu")
+    loaded = UDRL.load(tmp_path / "model.zip", env, device=DEVICE)
     assert_same_parameters(parameters_of(model), parameters_of(loaded))
     np.testing.assert_array_equal(predictions(loaded, observations), expected)
     assert loaded.num_timesteps == model.num_timesteps
     loaded.learn(30)
-    without_env = UDRL.load(tmp_path / "model.zip", device="cpu")
+    without_env = UDRL.load(tmp_path / "model.zip", device=DEVICE)
     np.testing.assert_array_equal(predictions(without_env, observations), expected)
 
 
@@ -91,7 +91,7 @@ def test_arguments_come_back(tmp_path):
     policy_kwargs = {"conditioning": "bilinear", "embedding_dim": 3, "activation_fn": th.nn.Tanh}
     model = tiny_model(make_vec(Scripted), **arguments, policy_kwargs=policy_kwargs)
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", device="cpu")
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE)
     for name, value in arguments.items():
         assert getattr(loaded, name) == value, name
     assert loaded.policy_kwargs == {"net_arch": [16], **policy_kwargs}
@@ -107,7 +107,7 @@ def test_functions_come_back(tmp_path):
         command_sampler_kwargs={"desired_return": 3, "desired_horizon": 2},
     )
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device="cpu").learn(64)
+    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE).learn(64)
     assert loaded.lr_schedule(0.5) == 5e-4
     assert set(loaded.replay_buffer.transitions(np.arange(6)).actions) == {1}
     assert loaded.policy.eval_command.tolist() == [3, 2]
@@ -123,7 +123,7 @@ def test_the_zip_holds_no_episodes_and_no_environment(model, tmp_path):
 
 def test_the_optimizer_comes_back(model, tmp_path):
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", device="cpu")
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE)
     before, after = (m.policy.optimizer.state_dict()["state"] for m in (model, loaded))
     assert before and before.keys() == after.keys()
     for key in before:
@@ -136,25 +136,25 @@ def test_paths(model, tmp_path, kind, suffix):
     path = kind(tmp_path / "deep" / f"model{suffix}")
     model.save(path)
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["model.zip"]
-    assert_same_parameters(parameters_of(UDRL.load(path, device="cpu")), parameters_of(model))
+    assert_same_parameters(parameters_of(UDRL.load(path, device=DEVICE)), parameters_of(model))
 
 
 def test_open_files(model, tmp_path):
     stream = io.BytesIO()
     model.save(stream)
     stream.seek(0)
-    assert_same_parameters(parameters_of(UDRL.load(stream, device="cpu")), parameters_of(model))
+    assert_same_parameters(parameters_of(UDRL.load(stream, device=DEVICE)), parameters_of(model))
     with open(tmp_path / "model.zip", "wb") as file:
         model.save(file)
     with open(tmp_path / "model.zip", "rb") as file:
-        assert_same_parameters(parameters_of(UDRL.load(file, device="cpu")), parameters_of(model))
+        assert_same_parameters(parameters_of(UDRL.load(file, device=DEVICE)), parameters_of(model))
 
 
 def test_no_files_stay_open(model, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         model.save(tmp_path / "model")
-        UDRL.load(tmp_path / "model", device="cpu")
+        UDRL.load(tmp_path / "model", device=DEVICE)
         model.save_replay_buffer(tmp_path / "buffer")
         model.load_replay_buffer(tmp_path / "buffer")
 
@@ -164,24 +164,24 @@ def test_exclude_and_include(model, tmp_path):
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
         data = json.loads(archive.read("data"))
     assert "batch_size" not in data and "replay_buffer" in data
-    loaded = UDRL.load(tmp_path / "model", device="cpu", batch_size=9)
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE, batch_size=9)
     assert loaded.batch_size == 9
     assert loaded.replay_buffer.n_episodes == model.replay_buffer.n_episodes
 
 
 def test_custom_objects(model, tmp_path):
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", device="cpu", custom_objects={"learning_rate": 1e-5, "unknown": 1})
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE, custom_objects={"learning_rate": 1e-5, "unknown": 1})
     assert loaded.learning_rate == 1e-5
 
 
 def test_arguments_of_load_replace_saved_ones(model, tmp_path):
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted, 2), device="cpu", epsilon=[0.0, 1.0], train_freq=4)
+    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted, 2), device=DEVICE, epsilon=[0.0, 1.0], train_freq=4)
     assert loaded._epsilon.tolist() == [0, 1]
     loaded.learn(40)
     with pytest.raises(ValueError, match="policy kwargs"):
-        UDRL.load(tmp_path / "model", device="cpu", policy_kwargs={"net_arch": [99]})
+        UDRL.load(tmp_path / "model", device=DEVICE, policy_kwargs={"net_arch": [99]})
 
 
 def test_parameters(model):
@@ -230,16 +230,16 @@ def test_set_env_and_when_the_environment_is_reset(model, tmp_path):
     with pytest.raises(ValueError):
         model.set_env(gym.make("CartPole-v1"))
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", env, device="cpu", force_reset=False)
+    loaded = UDRL.load(tmp_path / "model", env, device=DEVICE, force_reset=False)
     assert loaded._last_obs is not None and loaded.num_timesteps == 128
-    assert UDRL.load(tmp_path / "model", env, device="cpu")._last_obs is None
+    assert UDRL.load(tmp_path / "model", env, device=DEVICE)._last_obs is None
     with pytest.raises(ValueError, match="Observation spaces do not match"):
-        UDRL.load(tmp_path / "model", gym.make("CartPole-v1"), device="cpu")
+        UDRL.load(tmp_path / "model", gym.make("CartPole-v1"), device=DEVICE)
 
 
 def test_other_numbers_of_environments(model, tmp_path):
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted, 3), device="cpu")
+    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted, 3), device=DEVICE)
     assert loaded.n_envs == 3
     loaded.learn(90, reset_num_timesteps=False)
     assert loaded.num_timesteps == 64 + 90
@@ -247,7 +247,7 @@ def test_other_numbers_of_environments(model, tmp_path):
 
 def test_an_environment_can_be_given_later(model, tmp_path):
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", device="cpu")
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE)
     assert loaded.get_env() is None
     loaded.set_env(make_vec(Scripted))
     loaded.learn(64)
@@ -256,7 +256,7 @@ def test_an_environment_can_be_given_later(model, tmp_path):
 
 def test_policies_alone(model, tmp_path):
     model.policy.save(tmp_path / "policy.pkl")
-    policy = CommandPolicy.load(tmp_path / "policy.pkl", device="cpu")
+    policy = CommandPolicy.load(tmp_path / "policy.pkl", device=DEVICE)
     observations = np.random.default_rng(0).uniform(-3, 3, (50, 2)).astype(np.float32)
     np.testing.assert_array_equal(predictions(policy, observations), predictions(model, observations))
 
@@ -280,7 +280,7 @@ def test_policies_of_every_shape_alone(tmp_path):
     env = FakeImageEnv(screen_height=36, screen_width=36, discrete=False)
     policy = tiny_model(env, policy_kwargs=kwargs).policy
     policy.save(tmp_path / "policy")
-    loaded = CommandPolicy.load(tmp_path / "policy", device="cpu")
+    loaded = CommandPolicy.load(tmp_path / "policy", device=DEVICE)
     for name, value in kwargs.items():
         assert getattr(loaded, name) == value, name
     observation = env.reset()[0]
@@ -291,13 +291,13 @@ def test_a_compiled_policy_is_saved_as_a_plain_one(model, tmp_path):
     expected = parameters_of(model)
     model.policy = th.compile(model.policy)
     model.save(tmp_path / "model")
-    assert_same_parameters(parameters_of(UDRL.load(tmp_path / "model", device="cpu")), expected)
+    assert_same_parameters(parameters_of(UDRL.load(tmp_path / "model", device=DEVICE)), expected)
 
 
 def test_numpy_numbers_as_arguments(tmp_path):
     model = tiny_model(make_vec(Scripted), learning_rate=lambda _: np.float32(1e-3), learning_starts=np.int64(32))
     model.learn(64).save(tmp_path / "model")
-    UDRL.load(tmp_path / "model", make_vec(Scripted), device="cpu").learn(64)
+    UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE).learn(64)
 
 
 def test_replay_buffers(model, tmp_path):
@@ -320,6 +320,6 @@ def test_images(tmp_path):
     env = FakeImageEnv(screen_height=40, screen_width=40, n_channels=1)
     model = tiny_model(env, "CnnPolicy", gradient_steps=1, policy_kwargs={"features_extractor_kwargs": {"features_dim": 8}})
     model.learn(64).save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", env, device="cpu")
+    loaded = UDRL.load(tmp_path / "model", env, device=DEVICE)
     observation = env.observation_space.sample()
     np.testing.assert_array_equal(predictions(loaded, observation), predictions(model, observation))

@@ -37,7 +37,7 @@ def test_statistics_change_in_training_only(model, patience):
     seen = []
     model.learn(160, callback=Recorder(lambda callback: seen.append((extractor.statistics, extractor.training))))
     statistics = th.stack([s for s, _ in seen])
-    changed = (statistics[1:] != statistics[:-1]).any(1)
+    changed = (statistics[1:] != statistics[:-1]).any(1).cpu()
     # rounds of 20 steps; the first training is after step 20, as 40 transitions are there
     assert np.flatnonzero(changed).tolist() == [19, 39, 59]
     assert not any(training for _, training in seen)

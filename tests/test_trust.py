@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import make_vec, tiny_model
+from helpers import DEVICE, make_vec, tiny_model
 from probe_envs import AnySpaces
 from stable_baselines3.common.vec_env import VecNormalize
 from test_forest_policy import ACTIONS, OBSERVATIONS
@@ -56,7 +56,7 @@ def test_what_we_save_ourselves_is_known(tmp_path, observation_space, action_spa
         env = VecNormalize(env)
     model = tiny_model(env, gradient_steps=1, learning_starts=10, train_freq=(2, "episode")).learn(30)
     model.save(tmp_path / "model")
-    assert UDRL.load(tmp_path / "model", device="cpu", trusted=[]).num_timesteps == model.num_timesteps
+    assert UDRL.load(tmp_path / "model", device=DEVICE, trusted=[]).num_timesteps == model.num_timesteps
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_bombs_are_refused(tmp_path, bomb, name, capsys):
     )
     with_setting(tmp_path / "model.zip", bomb)
     with pytest.raises(TypeError, match=f"the settings of this file would build {name}, which could run code"):
-        UDRL.load(tmp_path / "model", device="cpu", trusted=[])
+        UDRL.load(tmp_path / "model", device=DEVICE, trusted=[])
     with open(tmp_path / "model.zip", "rb") as file, pytest.raises(TypeError, match="could run code"):
-        UDRL.load(file, device="cpu", trusted=[])
+        UDRL.load(file, device=DEVICE, trusted=[])
     assert "hello" not in capsys.readouterr().out
-    UDRL.load(tmp_path / "model", device="cpu", trusted=[], custom_objects={"warm_up": "uniform"})
+    UDRL.load(tmp_path / "model", device=DEVICE, trusted=[], custom_objects={"warm_up": "uniform"})
 
 
 def test_looking_runs_nothing():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import CommandSpy, make_vec, obeying_model, tiny_model
+from helpers import DEVICE, CommandSpy, make_vec, obeying_model, tiny_model
 from probe_envs import FixedStart, Scripted
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.envs import SimpleMultiObsEnv
@@ -105,7 +105,7 @@ def test_save_and_load(tmp_path):
     model.save(tmp_path / "model")
     env.save(tmp_path / "normalize.pkl")
     env = VecNormalize.load(tmp_path / "normalize.pkl", make_vec(Scripted, 2))
-    loaded = UDRL.load(tmp_path / "model", env, device="cpu")
+    loaded = UDRL.load(tmp_path / "model", env, device=DEVICE)
     assert loaded.get_vec_normalize_env() is env
     loaded.learn(64)
     observation = env.normalize_obs(np.array([[3.0, 1.0]], np.float32))

@@ -104,13 +104,13 @@ class MirroredArray(GrowableArray):
 
         :param rows: their indices, ``(n,)``
         """
-        n_copied, fresh = self._n_copied, th.as_tensor(self.rows[self._n_copied :])
+        n_copied, fresh = self._n_copied, to_tensor(self.rows[self._n_copied :], self.device)
         if self._copy is None or len(self) > len(self._copy):
             grown = th.empty((len(self._data), *fresh.shape[1:]), dtype=fresh.dtype, device=self.device)
             if self._copy is not None:
                 grown[:n_copied] = self._copy[:n_copied]
             self._copy = grown
-        self._copy[n_copied : len(self)] = fresh.to(self.device)
+        self._copy[n_copied : len(self)] = fresh
         self._n_copied = len(self)
         return self._copy[th.as_tensor(rows, device=self.device)]
 
@@ -120,6 +120,18 @@ class MirroredArray(GrowableArray):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_copy": None, "_n_copied": 0}
+
+
+def to_tensor(rows: Array | th.Tensor, device: th.device) -> th.Tensor:
+    """
+    A tensor on a device. What is ``uint16`` or ``uint32`` gets a wider type, since PyTorch cannot pick rows of these on a GPU.
+
+    :param rows: what to move there, of any shape
+    :param device: where the tensor lies
+    """
+    if isinstance(rows, np.ndarray) and rows.dtype in (np.uint16, np.uint32):
+        rows = rows.astype(np.promote_types(rows.dtype, np.int8))
+    return th.as_tensor(rows, device=device)
 
 
 def map_observation(function: Callable[..., Any], *observations: Any) -> Any:

@@ -16,7 +16,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
 from sb3_udrl.buffers import CommandBatch
-from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.buffers.arrays import map_observation, to_tensor
 from sb3_udrl.commands.command import Command
 from sb3_udrl.policies.action_heads import GaussianHead, make_action_head
 from sb3_udrl.policies.base import Actor, Noise
@@ -212,9 +212,9 @@ class CommandPolicy(GradientFit):
 
     def to_tensors(self, batch: CommandBatch) -> Examples:
         return (
-            map_observation(lambda rows: th.as_tensor(rows, device=self.device), batch.observations),
+            map_observation(lambda rows: to_tensor(rows, self.device), batch.observations),
             self.command_tensor(Command(batch.desired_return, batch.desired_horizon)),
-            th.as_tensor(batch.actions, device=self.device),
+            to_tensor(batch.actions, self.device),
         )
 
     @th.no_grad()

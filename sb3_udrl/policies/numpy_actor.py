@@ -35,11 +35,12 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Floats], Floats]] = {
 
 def numpy_actor(policy: CommandPolicy, rng: np.random.Generator) -> Actor | None:
     """
-    A function that draws actions as ``policy.act`` does, for a network with vectors as observations.
+    A function that draws actions as ``policy.act`` does, for a network with vectors as observations. It computes on the CPU,
+    wherever the network lies.
 
     :param policy: the network; the function goes by its weights as they are now
     :param rng: source of randomness
-    :return: the function, or None if the network has parts that only PyTorch knows, or lies on another device than the CPU
+    :return: the function, or None if the network has parts that only PyTorch knows
     """
     if not is_known(policy):
         return None
@@ -89,8 +90,7 @@ def is_known(policy: CommandPolicy) -> bool:
     space, layers = policy.observation_space, policy.trunk.conditioned_layers()
     parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
     return (
-        policy.eval_command.device.type == "cpu"
-        and all(getattr(getattr(policy, name), "__func__", None) is getattr(CommandPolicy, name) for name in _METHODS)
+        all(getattr(getattr(policy, name), "__func__", None) is getattr(CommandPolicy, name) for name in _METHODS)
         and all(isinstance(part, spaces.Box) and not is_image_space(part) for part in parts)
         and type(policy.features_extractor) in (FlattenExtractor, CombinedExtractor)
         and type(policy.trunk.embed) is nn.Identity
@@ -110,7 +110,7 @@ def _standardization(policy: CommandPolicy) -> tuple[Floats, Floats, Floats]:
         (policy.command_standardizer, 2),
     ):
         if isinstance(module, Standardizer):
-            rows.append((module.mean.numpy(), module.inverse_std.numpy(), np.full(dim, CLIP)))
+            rows.append((module.mean.cpu().numpy(), module.inverse_std.cpu().numpy(), np.full(dim, CLIP)))
         else:
             rows.append((np.zeros(dim), np.ones(dim), np.full(dim, np.inf)))
     mean, factor, bound = (np.concatenate(parts).astype(np.float32) for parts in zip(*rows, strict=True))
@@ -121,8 +121,8 @@ def _standardization(policy: CommandPolicy) -> tuple[Floats, Floats, Floats]:
 
 
 def _linear(module: nn.Linear, factor: float = 1.0) -> Callable[[Floats], Floats]:
-    weight: Floats = (factor * module.weight.detach()).numpy().T
-    bias: Floats = (factor * module.bias.detach()).numpy()
+    weight: Floats = (factor * module.weight.detach()).cpu().numpy().T
+    bias: Floats = (factor * module.bias.detach()).cpu().numpy()
     return lambda vectors: vectors @ weight + bias
 
 
@@ -155,8 +155,10 @@ def _draw(head: ActionHead, rng: np.random.Generator) -> Callable[[Floats, Float
         start = head.start
         return lambda logits, temperature: (logits + temperature * rng.gumbel(size=logits.shape)).argmax(1) + start
 
+    device = head.linear.weight.device
+
     def draw(params: Floats, temperature: Floats) -> Array:
         with th.no_grad():
-            return head.sample(th.from_numpy(params), th.from_numpy(temperature)).numpy()
+            return head.sample(th.as_tensor(params, device=device), th.as_tensor(temperature, device=device)).cpu().numpy()
 
     return draw
