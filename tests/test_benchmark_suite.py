@@ -79,14 +79,14 @@ def test_sections_must_exist():
         read_hyperparams("ppoo", [None], "CartPole-v1")
 
 
-def test_changes_are_merged_and_those_of_the_environment_come_last(write):
+def test_changes_are_merged_and_those_of_the_algorithm_come_last(write):
     changed = {
         "seeds": [1],
         "environments": {"CartPole-v1": {"n_timesteps": 1, "eval_freq": 1, "hyperparams": {"batch_size": 7}}},
         "algorithms": {"UDRL": {"algo": "udrl", "hyperparams": {"batch_size": 5, "gradient_steps": 3}}},
     }
     hyperparams = load_suite(write(changed)).run("CartPole-v1", "UDRL", 1).hyperparams
-    assert (hyperparams["batch_size"], hyperparams["gradient_steps"]) == (7, 3)
+    assert (hyperparams["batch_size"], hyperparams["gradient_steps"]) == (5, 3)
 
 
 def test_merge():

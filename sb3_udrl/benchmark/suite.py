@@ -34,7 +34,7 @@ class Environment:
     :param threshold: greedy mean return that counts as solved
     :param report_at: further steps at which the report compares scores, besides the end
     :param hyperparams_of: environment whose tuned hyperparameters are used by algorithms that have none for this one
-    :param hyperparams: changes for every algorithm; they come after those of the algorithm
+    :param hyperparams: changes for every algorithm, before those of its own
     """
 
     n_timesteps: int
@@ -165,7 +165,7 @@ class Suite:
             n_final_episodes=self.n_final_episodes,
             n_eval_envs=self.n_eval_envs,
             section=section,
-            hyperparams=without_nulls(merge(merge(hyperparams, algorithm.hyperparams), conditions.hyperparams)),
+            hyperparams=without_nulls(merge(merge(hyperparams, conditions.hyperparams), algorithm.hyperparams)),
         )
 
 
