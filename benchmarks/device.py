@@ -72,7 +72,11 @@ def gradient_step(space: spaces.Box, net_arch: list[int], batch_size: int, devic
 
 def action(space: spaces.Box, net_arch: list[int], device: str) -> float:
     """
-    Milliseconds that drawing the actions of eight environments takes in ``learn``. Parameters as above.
+    Milliseconds that drawing the actions of eight environments takes in ``learn``.
+
+    :param space: space of the observations
+    :param net_arch: hidden layers
+    :param device: of the network
     """
     policy = CommandPolicy(space, spaces.Discrete(2), lambda _: 1e-3, net_arch=net_arch).to(device)
     draw = policy.actor(np.random.default_rng(0))

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks are not installed
 
+from benchmarks import device  # noqa: E402
 from benchmarks.__main__ import Mark, marks  # noqa: E402
 
 
@@ -56,3 +57,15 @@ def test_marks_are_ratios_of_one_run():
 )
 def test_a_row_says_whether_the_mark_is_met(mark, row):
     assert mark.row() == row
+
+
+def test_devices_are_compared_row_by_row(monkeypatch, capsys):
+    monkeypatch.setattr(device, "NETWORKS", [("small", device.VECTOR, [4], 8)])
+    monkeypatch.setattr(device, "N_STORED", 100)
+    monkeypatch.setattr(device, "N_LEARNED", 500)  # nothing is learned before step 1,000
+    monkeypatch.setattr(sys, "argv", ["device", "--device", "cpu"])
+    device.main()
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in capsys.readouterr().out.splitlines() if "|" in row]
+    assert [len(row) for row in rows] == [4] * 6
+    assert [row[0].split(":")[0] for row in rows[2:4]] == ["gradient step", "actions of 8 environments"]
+    assert all(float(cell.split()[0]) > 0 for cell in rows[2][1:])
