@@ -60,7 +60,7 @@ def test_a_row_says_whether_the_mark_is_met(mark, row):
 
 
 def test_devices_are_compared_row_by_row(monkeypatch, capsys):
-    monkeypatch.setattr(device, "NETWORKS", [("small", device.VECTOR, [4], 8)])
+    monkeypatch.setattr(device, "NETWORKS", [("small", device.CARTPOLE, [4], 8)])
     monkeypatch.setattr(device, "N_STORED", 100)
     monkeypatch.setattr(device, "N_LEARNED", 500)  # nothing is learned before step 1,000
     monkeypatch.setattr(sys, "argv", ["device", "--device", "cpu"])

@@ -15,12 +15,12 @@ from sb3_udrl import EpisodicReplayBuffer
 from sb3_udrl.buffers import Episode
 from sb3_udrl.buffers.arrays import MirroredArray, to_tensor
 
-DEVICE = "cuda" if th.cuda.is_available() else "cpu"
+GPU = "cuda" if th.cuda.is_available() else "cpu"
 
 
 @pytest.mark.parametrize("retention", ["recent", "best", "mixed"])
 def test_the_copy_follows_what_is_stored_and_forgotten(retention):
-    plain, mirrored = (small_buffer(60, retention=retention, device=device) for device in (None, DEVICE))
+    plain, mirrored = (small_buffer(60, retention=retention, device=device) for device in (None, GPU))
     for i, length in enumerate(np.random.default_rng(0).integers(1, 20, size=200)):
         for buffer in (plain, mirrored):
             buffer.add(steps(np.full(length, i % 13), first=100 * i))
@@ -32,7 +32,7 @@ def test_the_copy_follows_what_is_stored_and_forgotten(retention):
 
 
 def test_only_new_rows_are_copied():
-    array = MirroredArray((), np.float32, 4, th.device(DEVICE))
+    array = MirroredArray((), np.float32, 4, th.device(GPU))
     array.extend(np.arange(3.0))
     assert array.take(np.array([2, 0])).tolist() == [2, 0]
     array.rows[0] = 7  # not seen: the copy has this row already
@@ -45,10 +45,10 @@ def test_only_new_rows_are_copied():
 @pytest.mark.parametrize(("dtype", "wide"), [(np.uint16, th.int32), (np.uint32, th.int64), (np.uint8, th.uint8)])
 def test_unsigned_numbers_get_a_type_whose_rows_can_be_picked(dtype, wide):
     numbers = np.array([0, 7, np.iinfo(dtype).max], dtype)
-    array = MirroredArray((), dtype, 4, th.device(DEVICE))
+    array = MirroredArray((), dtype, 4, th.device(GPU))
     array.extend(numbers)
     assert array.take(np.array([2, 1])).tolist() == [numbers[2], 7]
-    tensor = to_tensor(numbers, th.device(DEVICE))
+    tensor = to_tensor(numbers, th.device(GPU))
     assert tensor.dtype == wide and tensor.tolist() == numbers.tolist()
 
 
@@ -64,14 +64,14 @@ def test_dictionaries_and_other_devices():
 
 def test_learning_is_the_same():
     models = [
-        tiny_model(make_vec(FixedStart, 2), device=DEVICE, replay_buffer_kwargs={"device": device}).learn(100)
-        for device in (None, DEVICE)
+        tiny_model(make_vec(FixedStart, 2), device=GPU, replay_buffer_kwargs={"device": device}).learn(100)
+        for device in (None, GPU)
     ]
     assert_same_parameters(*map(parameters_of, models))
 
 
 def test_a_saved_buffer_makes_its_copy_anew():
-    buffer = small_buffer(device=DEVICE)
+    buffer = small_buffer(device=GPU)
     buffer.add(steps([1, 2, 3]))
     buffer.sample(1)
     loaded = pickle.loads(pickle.dumps(buffer))

@@ -34,7 +34,7 @@ class Environment:
     :param threshold: greedy mean return that counts as solved
     :param report_at: further steps at which the report compares scores, besides the end
     :param hyperparams_of: environment whose tuned hyperparameters are used by algorithms that have none for this one
-    :param hyperparams: changes for every algorithm, before those of its own
+    :param hyperparams: changes to the section for every algorithm, whose own changes win
     """
 
     n_timesteps: int
