@@ -71,6 +71,23 @@ class UniformWarmUp(WarmUp):
         return uniform_actions(self.action_space, self.n_envs, self.rng)
 
 
+class NormalWarmUp(WarmUp):
+    """
+    Small independent actions: normally distributed about the middle of the range, with a standard deviation of a tenth of it
+    (0.2 about zero where there are no bounds); uniform ones where actions are not continuous.
+
+    Large ones make a body fall over, and what is learned first is to move lying down.
+    """
+
+    def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        space = self.action_space
+        if not isinstance(space, spaces.Box):
+            return uniform_actions(space, self.n_envs, self.rng)
+        low, high = (space.low, space.high) if space.is_bounded() else (-np.ones(space.shape), np.ones(space.shape))
+        draws = self.rng.normal((low + high) / 2, (high - low) / 10, size=(self.n_envs, *space.shape))
+        return np.clip(draws, space.low, space.high).astype(space.dtype)
+
+
 class StickyWarmUp(WarmUp):
     """Uniform actions, each repeated with a probability that is drawn anew for every episode, between 0.85 and 0.98."""
 
@@ -172,6 +189,7 @@ class MixedWarmUp(WarmUp):
 
 WARM_UPS: dict[str, type[WarmUp]] = {
     "uniform": UniformWarmUp,
+    "normal": NormalWarmUp,
     "sticky": StickyWarmUp,
     "network": NetworkWarmUp,
     "mixed": MixedWarmUp,

@@ -89,7 +89,7 @@ def test_rewards_that_are_too_large_for_single_precision():
         ("temperature", [], r"temperature=\[\]"),
         ("epsilon", 1.5, r"epsilon=1.5: every value must be finite and lie between 0 and 1"),
         ("epsilon", [0.1, -0.1], r"epsilon=\[0.1, -0.1\]"),
-        ("warm_up", "random", r"warm_up='random': choose one of \['mixed', 'network', 'sticky', 'uniform'\]"),
+        ("warm_up", "random", r"warm_up='random': choose one of \['mixed', 'network', 'normal', 'sticky', 'uniform'\]"),
         ("command_sampler", "best", r"command_sampler='best': choose one of \[.*'fixed'"),
         ("command_sampler", None, r"command_sampler=None: choose one of"),
         ("command_sampler", dict, r"command_sampler=<class 'dict'>: choose one of"),

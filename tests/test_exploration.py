@@ -61,6 +61,20 @@ def test_uniform_draws_are_uniform():
     assert drawn.mean() == pytest.approx(0, abs=0.05) and drawn.std() == pytest.approx(1, abs=0.05)
 
 
+def test_normal_draws_are_small():
+    drawn = run(make("normal", spaces.Box(-2, 6, (1,))), 2_000)
+    assert drawn.mean() == pytest.approx(2, abs=0.05) and drawn.std() == pytest.approx(0.8, abs=0.03)
+    drawn = run(make("normal", spaces.Box(-np.inf, np.inf, (1,))), 2_000)
+    assert drawn.mean() == pytest.approx(0, abs=0.01) and drawn.std() == pytest.approx(0.2, abs=0.01)
+    uneven = run(make("normal", spaces.Box(np.array([0, -5], np.float32), np.array([1, 5], np.float32))), 2_000)
+    np.testing.assert_allclose(uneven.std((0, 1)), [0.1, 1.0], rtol=0.05)
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(4), spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(3)], ids=str)
+def test_normal_means_uniform_where_actions_are_not_continuous(space):
+    np.testing.assert_array_equal(run(make("normal", space), 20), run(make("uniform", space), 20))
+
+
 def test_sticky_actions_repeat():
     actions = run(make("sticky", spaces.Box(-1, 1, (1,))), 2_000, length=50)[..., 0]
     repeats = actions[1:] == actions[:-1]

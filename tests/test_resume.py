@@ -67,7 +67,7 @@ def test_environments_in_processes_of_their_own(tmp_path):
     check(tmp_path, lambda: environment(2, fork))
 
 
-@pytest.mark.parametrize("warm_up", ["uniform", "sticky", "network", "mixed"])
+@pytest.mark.parametrize("warm_up", ["uniform", "normal", "sticky", "network", "mixed"])
 def test_a_run_that_is_saved_during_its_warm_up(tmp_path, warm_up):
     check(tmp_path, lambda: environment(2), first=32, learning_starts=96, warm_up=warm_up)
 

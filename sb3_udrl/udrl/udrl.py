@@ -53,8 +53,8 @@ class UDRL(CommandedAlgorithm):
     :param gradient_steps: gradient steps per training; with ``patience``, at most so many; below one, a share of the
         transitions that were collected since the last training; -1 for as many as these
     :param warm_up: behavior before the first training: ``"uniform"`` (then ``"mixed"`` while all episodes are alike),
-        ``"sticky"``, ``"network"``, ``"mixed"`` (in turn over environments and episodes), or a function of observations
-        ``(n_envs, *observation_shape)`` and episode starts ``(n_envs,)`` that returns actions ``(n_envs, *action_shape)``
+        ``"normal"``, ``"sticky"``, ``"network"``, ``"mixed"`` (in turn over environments and episodes), or a function of
+        observations ``(n_envs, *observation_shape)`` and starts ``(n_envs,)`` that returns actions ``(n_envs, *action_shape)``
     :param temperature: how freely actions are drawn while collecting: 1 as learned, towards 0 greedily; a list is
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments

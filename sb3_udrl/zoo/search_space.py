@@ -32,7 +32,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         "updates_per_step": trial.suggest_categorical("updates_per_step", [0.25, 0.5, 1.0, 2.0]),
         "sampling": trial.suggest_categorical("sampling", ["transitions", "episodes", "return", "rank"]),
         "sampling_temperature": trial.suggest_float("sampling_temperature", 0.1, 3.0, log=True),
-        "warm_up": trial.suggest_categorical("warm_up", ["uniform", "sticky", "network", "mixed"]),
+        "warm_up": trial.suggest_categorical("warm_up", ["uniform", "normal", "sticky", "network", "mixed"]),
         "temperature": trial.suggest_float("temperature", 0.5, 1.5),
         "optimism": trial.suggest_float("optimism", 0.3, 30.0, log=True),
         "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
