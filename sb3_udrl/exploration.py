@@ -83,7 +83,9 @@ class NormalWarmUp(WarmUp):
         space = self.action_space
         if not isinstance(space, spaces.Box):
             return uniform_actions(space, self.n_envs, self.rng)
-        low, high = (space.low, space.high) if space.is_bounded() else (-np.ones(space.shape), np.ones(space.shape))
+        low, high = -np.ones(space.shape), np.ones(space.shape)
+        if space.is_bounded():
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         draws = self.rng.normal((low + high) / 2, (high - low) / 10, size=(self.n_envs, *space.shape))
         return np.clip(draws, space.low, space.high).astype(space.dtype)
 

@@ -68,6 +68,8 @@ def test_normal_draws_are_small():
     assert drawn.mean() == pytest.approx(0, abs=0.01) and drawn.std() == pytest.approx(0.2, abs=0.01)
     uneven = run(make("normal", spaces.Box(np.array([0, -5], np.float32), np.array([1, 5], np.float32))), 2_000)
     np.testing.assert_allclose(uneven.std((0, 1)), [0.1, 1.0], rtol=0.05)
+    whole = run(make("normal", spaces.Box(100, 200, (1,), np.uint8)), 2_000)  # whose sum is no uint8
+    assert whole.mean() == pytest.approx(150, abs=1) and whole.std() == pytest.approx(10, abs=0.5)
 
 
 @pytest.mark.parametrize("space", [spaces.Discrete(4), spaces.MultiDiscrete([3, 2]), spaces.MultiBinary(3)], ids=str)
