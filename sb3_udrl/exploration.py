@@ -74,7 +74,7 @@ class UniformWarmUp(WarmUp):
 class NormalWarmUp(WarmUp):
     """
     Small independent actions: normally distributed about the middle of the range, with a standard deviation of a tenth of it
-    (0.2 about zero where there are no bounds); uniform ones where actions are not continuous.
+    (0.2 about zero where a bound is missing); uniform ones where actions are not continuous.
 
     Large ones make a body fall over, and what is learned first is to move lying down.
     """

@@ -24,6 +24,9 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
     :param additional_args: what the Zoo knows about a HER buffer
     :return: arguments of :class:`~sb3_udrl.UDRL`
     """
+    warm_ups = ["uniform", "sticky", "network", "mixed"]
+    if n_actions > 0:  # elsewhere it is the uniform one
+        warm_ups.append("normal")
     suggested: Params = {
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
         "batch_size_pow": trial.suggest_int("batch_size_pow", 6, 10),
@@ -32,7 +35,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         "updates_per_step": trial.suggest_categorical("updates_per_step", [0.25, 0.5, 1.0, 2.0]),
         "sampling": trial.suggest_categorical("sampling", ["transitions", "episodes", "return", "rank"]),
         "sampling_temperature": trial.suggest_float("sampling_temperature", 0.1, 3.0, log=True),
-        "warm_up": trial.suggest_categorical("warm_up", ["uniform", "normal", "sticky", "network", "mixed"]),
+        "warm_up": trial.suggest_categorical("warm_up", warm_ups),
         "temperature": trial.suggest_float("temperature", 0.5, 1.5),
         "optimism": trial.suggest_float("optimism", 0.3, 30.0, log=True),
         "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
