@@ -202,6 +202,21 @@ def test_gaussian_is_no_narrower_than_min_std():
     th.testing.assert_close(head.loss(params.expand(3, -1), RAW), expected)
 
 
+@pytest.mark.parametrize(("remaining", "least"), [(1.0, 0.4), (0.5, 0.25), (0.0, 0.1), (-0.01, 0.1)])
+def test_least_deviation_falls_linearly(remaining, least):
+    """Down to the last steps, which may go beyond the budget."""
+    head = make_action_head(8, BOUNDED, "gaussian", {"min_std": 0.4, "final_min_std": 0.1})
+    head.set_progress(remaining)
+    _, log_std = head.split(th.full((1, 4), -5.0))
+    th.testing.assert_close(log_std.exp(), th.full((1, 2), least))
+
+
+def test_least_deviation_stays_without_a_final_one():
+    head = make_action_head(8, BOUNDED, "gaussian", {"min_std": 0.4})
+    head.set_progress(0.0)
+    th.testing.assert_close(head.split(th.full((1, 4), -5.0))[1].exp(), th.full((1, 2), 0.4))
+
+
 @pytest.mark.parametrize("box_head", ["squashed", "beta", "discretized"])
 def test_draws_follow_the_likelihood(box_head):
     """Histogram of many draws against exp(-loss) in the middle of every bar."""
@@ -261,6 +276,7 @@ def test_unknown_box_head():
         ("gaussian", {"n_bins": 3}, r"box_head_kwargs=\{'n_bins': 3\} do not fit box_head='gaussian': .*'n_bins'"),
         ("gaussian", {"min_std": 0}, r"min_std=0: must be above 0 and below 7"),
         ("squashed", {"min_std": 8}, r"min_std=8: must be above 0 and below 7"),
+        ("gaussian", {"min_std": 0.2, "final_min_std": 0}, r"final_min_std=0: must be above 0 and below 7"),
         ("discretized", {"n_bins": 0}, r"n_bins=0: must be at least 1"),
     ],
 )

@@ -182,6 +182,12 @@ def test_scores_by_hand():
     np.testing.assert_allclose(scores(np.array([1.0, -2.0]), np.array([1.0, 3.0])), [1 / 1.2, -2 / 3.2], rtol=1e-6)
 
 
+def test_scores_in_one_unit_by_hand():
+    """The geometric mean of 1.2 and 3.2."""
+    found = scores(np.array([1.0, -2.0]), np.array([1.0, 3.0]), local_scale=False)
+    np.testing.assert_allclose(found, np.array([1, -2]) / np.sqrt(1.2 * 3.2), rtol=1e-6)
+
+
 def test_scores_are_clipped():
     found = scores(np.array([101.0, -101.0, 1.0]), np.ones(3))
     np.testing.assert_allclose(found, [10, -10, 1 / 1.1], rtol=1e-6)
@@ -199,10 +205,14 @@ def test_where_hardly_anything_varies_trifles_are_not_scaled_up():
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(st.floats(-100, 100), st.floats(0, 100)), min_size=1, max_size=10), st.integers(-3, 6))
-def test_scores_do_not_depend_on_the_unit_of_rewards(pairs, exponent):
+@given(
+    st.lists(st.tuples(st.floats(-100, 100), st.floats(0, 100)), min_size=1, max_size=10), st.integers(-3, 6), st.booleans()
+)
+def test_scores_do_not_depend_on_the_unit_of_rewards(pairs, exponent, local_scale):
     differences, deviations = np.round(np.array(pairs), 3).T
-    found, scaled = scores(differences, deviations), scores(differences * 10.0**exponent, deviations * 10.0**exponent)
+    unit = 10.0**exponent
+    found = scores(differences, deviations, local_scale)
+    scaled = scores(differences * unit, deviations * unit, local_scale)
     assert (np.abs(found) <= 10).all() and (found * differences >= 0).all()
     np.testing.assert_allclose(scaled, found, atol=2e-3)  # the floor of deviations is absolute
 

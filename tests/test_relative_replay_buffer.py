@@ -56,6 +56,18 @@ def test_only_similar_situations_are_compared():
     np.testing.assert_array_equal(np.sign(stored.desired_return), 2 * stored.actions.astype(int) - 1)
 
 
+@pytest.mark.parametrize(("local_scale", "ratio"), [(True, 1), (False, 4)])
+def test_in_one_unit_labels_stand_out_where_much_is_at_stake(local_scale, ratio):
+    """From one start the better half of the episodes gets 1 more, from the other 4 more; nothing else is paid."""
+    buffer = relative_buffer(n_neighbors=20, local_scale=local_scale)
+    for i in range(40):
+        start, good = i % 2, i // 2 % 2
+        buffer.add(episode([good * (1 + 3 * start)], first=1000 * start, actions=[good]))
+    stored = buffer.transitions(np.array([2, 3]))
+    assert stored.observations[:, 0].tolist() == [0, 1000]
+    assert stored.desired_return[1] / stored.desired_return[0] == pytest.approx(ratio, rel=0.25)
+
+
 def test_relative_commands_have_no_horizon():
     buffer = relative_buffer()
     buffer.add(episode([1, 2, 3]))

@@ -261,6 +261,18 @@ def test_policies_alone(model, tmp_path):
     np.testing.assert_array_equal(predictions(policy, observations), predictions(model, observations))
 
 
+def test_the_least_deviation_is_that_of_the_training_so_far(tmp_path):
+    """Not that of the start: a model that is loaded draws actions as it did when it was saved."""
+    env = make_vec(AnySpaces, observation_space=spaces.Box(-1, 1, (3,)), action_space=spaces.Box(-1, 1, (2,)))
+    kwargs = {"box_head": "gaussian", "box_head_kwargs": {"min_std": 0.4, "final_min_std": 0.1}}
+    model = tiny_model(env, learning_starts=10, train_freq=20, gradient_steps=1, policy_kwargs=kwargs).learn(40)
+    model.save(tmp_path / "model")
+    model.policy.save(tmp_path / "policy")
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE).policy
+    for policy in (model.policy, loaded, CommandPolicy.load(tmp_path / "policy", device=DEVICE)):
+        th.testing.assert_close(policy.action_head.min_log_std.exp(), th.tensor(0.1, device=policy.device))
+
+
 def test_policies_of_every_shape_alone(tmp_path):
     kwargs = {
         "conditioning": "prelu",
@@ -268,7 +280,7 @@ def test_policies_of_every_shape_alone(tmp_path):
         "return_scale": 0.1,
         "horizon_scale": 0.2,
         "box_head": "squashed",
-        "box_head_kwargs": {"min_std": 0.3},
+        "box_head_kwargs": {"min_std": 0.3, "final_min_std": 0.1},
         "activation_fn": th.nn.Tanh,
         "ortho_init": False,
         "standardize_observations": False,

@@ -212,9 +212,11 @@ def test_values_of_a_known_trial(commands):
         "commands": commands,
         "gamma": 0.98,
         "gae_lambda": 0.95,
+        "local_scale": False,
         "redistribute_rewards": True,
     }
-    of_labels = {"gamma": 0.98, "gae_lambda": 0.95, "redistribute_rewards": True} if commands == "relative" else {}
+    labels = {name: suggested[name] for name in ("gamma", "gae_lambda", "local_scale", "redistribute_rewards")}
+    of_labels = labels if commands == "relative" else {}
     n_elites = {"n_elites": 20} if commands == "absolute" else {}  # relative commands know no elites
     trial = optuna.trial.FixedTrial(suggested)
     assert sample_udrl_params(trial, 0, 8, {}) == {

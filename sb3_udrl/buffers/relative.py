@@ -104,16 +104,19 @@ def own_shares(differences: Floats, steps: NDArray[np.int64], gamma: float, gae_
     return sums - gamma * np.where(steps > 1, following, 0.0)
 
 
-def scores(differences: Floats, deviations: Floats) -> NDArray[np.float32]:
+def scores(differences: Floats, deviations: Floats, local_scale: bool = True) -> NDArray[np.float32]:
     """
     Differences in standard deviations.
 
     :param differences: from what is usual, ``(n,)``
     :param deviations: of what is usual, ``(n,)``
+    :param local_scale: each in its own deviation; if False, all in the geometric mean of these
     :return: ``(n,)``, clipped
     """
-    smallest = _MIN_DEVIATION * deviations.mean() + 1e-8
-    return np.clip(differences / (deviations + smallest), -_MAX_SCORE, _MAX_SCORE).astype(np.float32)
+    scales = deviations + (_MIN_DEVIATION * deviations.mean() + 1e-8)
+    if not local_scale:
+        scales = np.exp(np.log(scales).mean())
+    return np.clip(differences / scales, -_MAX_SCORE, _MAX_SCORE).astype(np.float32)
 
 
 def situation_features(observations: Observation, space: spaces.Space[Any]) -> Features:

@@ -50,6 +50,8 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
     :param gae_lambda: how far what follows a step is its own doing: at 1 all of it, at 0 just the change to the next step
     :param n_neighbors: situations to compare with
     :param n_references: number of stored steps, drawn anew each time, among which neighbors are searched
+    :param local_scale: labels are in deviations of what is usual right there; if False, in the same unit everywhere, so that
+        those stand out where much is at stake
     :param relabel_share: label everything anew when the buffer has seen so many new transitions, as a share of those it holds
     :param redistribute_rewards: where rewards are paid late, compare what steps are found to have earned instead, see
         :func:`~sb3_udrl.buffers.redistribution.redistributed_rewards`
@@ -68,6 +70,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         gae_lambda: float = 0.9,
         n_neighbors: int = 64,
         n_references: int = 8000,
+        local_scale: bool = True,
         relabel_share: float = 1 / 3,
         redistribute_rewards: bool = False,
         **kwargs: Any,
@@ -87,7 +90,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
             )
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.n_neighbors, self.n_references, self.relabel_share = n_neighbors, n_references, relabel_share
-        self.redistribute_rewards = redistribute_rewards
+        self.local_scale, self.redistribute_rewards = local_scale, redistribute_rewards
         super().__init__(buffer_size, observation_space, action_space, **kwargs)
 
     def reset(self) -> None:
@@ -135,7 +138,7 @@ class RelativeReplayBuffer(EpisodicReplayBuffer):
         shares = own_shares(differences, self._steps_to_go.rows[steps], self.gamma, self.gae_lambda)
         if differences.any():  # what is usual varies as much less as shares are smaller
             deviations *= np.linalg.norm(shares) / np.linalg.norm(differences)
-        self._scores.rows[steps] = scores(shares, deviations)
+        self._scores.rows[steps] = scores(shares, deviations, self.local_scale)
 
     def _redistribute(self, stored: NDArray[np.int64]) -> None:
         """Let discounted returns be those of redistributed rewards."""

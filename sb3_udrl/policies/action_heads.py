@@ -40,6 +40,13 @@ class ActionHead(nn.Module, ABC):
         """
         return self.linear(latent)
 
+    def set_progress(self, remaining: float) -> None:
+        """
+        Called before every training; here, nothing depends on it.
+
+        :param remaining: share of the environment steps of ``learn`` that is still to come, from 1 to 0
+        """
+
     @abstractmethod
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """
@@ -180,19 +187,30 @@ class GaussianHead(BoxHead):
     :param action_space: space of one environment
     :param min_std: the least standard deviation, in halves of the range from bound to bound; in units of the action where
         there are no bounds
-    :raises ValueError: if ``min_std`` is not above 0 and below 7.4
+    :param final_min_std: what it falls to, linearly over training; None keeps it at ``min_std``
+    :raises ValueError: if one of the two is not above 0 and below 7.4
     """
 
-    def __init__(self, latent_dim: int, action_space: spaces.Box, min_std: float = 0.02) -> None:
+    min_log_std: th.Tensor  # part of the state: a model that is loaded draws as it did when it was saved
+
+    def __init__(
+        self, latent_dim: int, action_space: spaces.Box, min_std: float = 0.02, final_min_std: float | None = None
+    ) -> None:
         super().__init__(latent_dim, 2, action_space)
-        if not 0 < min_std < math.exp(_MAX_LOG_STD):
-            raise ValueError(f"min_std={min_std}: must be above 0 and below 7.4; 1 is half of the range from bound to bound")
-        self.min_log_std = math.log(min_std)
+        self.min_std, self.final_min_std = min_std, min_std if final_min_std is None else final_min_std
+        for name, value in (("min_std", self.min_std), ("final_min_std", self.final_min_std)):
+            if not 0 < value < math.exp(_MAX_LOG_STD):
+                raise ValueError(f"{name}={value}: must be above 0 and below 7.4; 1 is half of the range from bound to bound")
+        self.register_buffer("min_log_std", th.tensor(math.log(min_std)))
+
+    def set_progress(self, remaining: float) -> None:
+        remaining = max(remaining, 0.0)  # the last steps may go beyond the budget
+        self.min_log_std.fill_(math.log(self.final_min_std + remaining * (self.min_std - self.final_min_std)))
 
     def split(self, params: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Mean and logarithm of the standard deviation, each ``(n, n_dims)``."""
         mean, log_std = params.chunk(2, dim=1)
-        return mean, log_std.clamp(self.min_log_std, _MAX_LOG_STD)
+        return mean, log_std.clamp_min(self.min_log_std).clamp_max(_MAX_LOG_STD)
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         mean, log_std = self.split(params)

@@ -34,6 +34,7 @@ class FitOptions(NamedTuple):
     :param patience: epochs without improvement on held-out episodes after which to stop; None takes all the steps
     :param validation_fraction: share of the episodes that is held out, with ``patience``
     :param env: normalizes the stored raw observations, if given
+    :param progress_remaining: share of the environment steps of ``learn`` that is still to come
     """
 
     gradient_steps: int
@@ -42,6 +43,7 @@ class FitOptions(NamedTuple):
     patience: int | None = None
     validation_fraction: float = 0.1
     env: VecNormalize | None = None
+    progress_remaining: float = 1.0
 
 
 class FitReport(NamedTuple):

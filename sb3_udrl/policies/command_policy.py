@@ -43,7 +43,7 @@ class CommandPolicy(GradientFit):
     :param horizon_scale: factor on desired horizons; by default they are standardized by the data
     :param box_head: distribution of continuous actions: ``"gaussian"``, ``"squashed"``, ``"beta"`` or ``"discretized"``;
         by default the last where the space is bounded, the first elsewhere
-    :param box_head_kwargs: its arguments: ``min_std`` for the first two, ``n_bins`` for the last
+    :param box_head_kwargs: its arguments: ``min_std`` and ``final_min_std`` for the first two, ``n_bins`` for the last
     :param ortho_init: orthogonal initial weights
     :param standardize_observations: standardize the features of non-image observations by the data
     :param average_weights: end each training at the average of the weights over its second half, not at the last ones

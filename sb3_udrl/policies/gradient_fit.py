@@ -65,6 +65,7 @@ class GradientFit(BehaviorPolicy):
         """
         self.set_training_mode(True)
         update_learning_rate(self.optimizer, options.learning_rate)
+        self.action_head.set_progress(options.progress_remaining)
         if options.patience is not None:
             return self._fit_to_convergence(replay_buffer, options, options.patience)
         losses, batch, total = [], None, th.zeros(())

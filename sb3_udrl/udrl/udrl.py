@@ -260,9 +260,10 @@ class UDRL(CommandedAlgorithm):
         :param batch_size: transitions per step
         """
         started = time.perf_counter()
-        learning_rate = self.lr_schedule(self._current_progress_remaining)
+        remaining = self._current_progress_remaining
+        learning_rate = self.lr_schedule(remaining)
         options = FitOptions(
-            gradient_steps, batch_size, learning_rate, self.patience, self.validation_fraction, self._normalizer
+            gradient_steps, batch_size, learning_rate, self.patience, self.validation_fraction, self._normalizer, remaining
         )
         report = self.policy.fit(self.replay_buffer, options)
         self._n_updates += report.n_updates

@@ -11,7 +11,7 @@ import optuna
 
 Params = dict[str, Any]
 
-_OF_THE_BUFFER = ("sampling", "sampling_temperature", "gamma", "gae_lambda", "redistribute_rewards")
+_OF_THE_BUFFER = ("sampling", "sampling_temperature", "gamma", "gae_lambda", "local_scale", "redistribute_rewards")
 
 
 def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params) -> Params:
@@ -46,6 +46,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
     if suggested["commands"] == "relative":
         suggested["gamma"] = trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995])
         suggested["gae_lambda"] = trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0])
+        suggested["local_scale"] = trial.suggest_categorical("local_scale", [True, False])
         suggested["redistribute_rewards"] = trial.suggest_categorical("redistribute_rewards", [False, True])
     else:
         suggested["n_elites"] = trial.suggest_categorical("n_elites", [10, 20, 50, 100])
@@ -53,6 +54,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         suggested["box_head"] = trial.suggest_categorical("box_head", ["gaussian", "squashed", "beta", "discretized"])
         if suggested["box_head"] in ("gaussian", "squashed"):
             suggested["min_std"] = trial.suggest_float("min_std", 0.02, 0.5, log=True)
+            suggested["min_std_left"] = trial.suggest_float("min_std_left", 0.1, 1.0, log=True)  # at the end, as a share
             suggested["sde_share"] = trial.suggest_float("sde_share", 0.0, 0.8)
     hyperparams = convert_udrl_params(suggested)
     for name in ("batch_size", "gradient_steps", "policy_kwargs"):  # shown by Optuna instead of their logarithms
@@ -73,7 +75,8 @@ def convert_udrl_params(sampled_params: Params) -> Params:
     if "box_head" in params:
         policy_kwargs["box_head"] = params.pop("box_head")
     if "min_std" in params:
-        policy_kwargs["box_head_kwargs"] = {"min_std": params.pop("min_std")}
+        min_std, left = params.pop("min_std"), params.pop("min_std_left")
+        policy_kwargs["box_head_kwargs"] = {"min_std": min_std, "final_min_std": left * min_std}
     return {
         "batch_size": 2 ** params.pop("batch_size_pow"),
         # Per step of the vectorized environment, so that training as often is not also training more
