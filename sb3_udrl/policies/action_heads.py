@@ -187,7 +187,7 @@ class GaussianHead(BoxHead):
     :param action_space: space of one environment
     :param min_std: the least standard deviation, in halves of the range from bound to bound; in units of the action where
         there are no bounds
-    :param final_min_std: what it falls to, linearly over training; None keeps it at ``min_std``
+    :param final_min_std: what it becomes in the end, linearly over training; None keeps it at ``min_std``
     :raises ValueError: if one of the two is not above 0 and below 7.4
     """
 
