@@ -137,9 +137,8 @@ class UDRL(CommandedAlgorithm):
         self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
         self.warm_up, self.temperature, self.epsilon, self.sde_share = warm_up, temperature, epsilon, sde_share
-        self.commands, self.max_episode_steps = commands, max_episode_steps
-        self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
-        self.patience, self.validation_fraction = patience, validation_fraction
+        self.commands, self.command_sampler, self.command_sampler_kwargs = commands, command_sampler, command_sampler_kwargs
+        self.patience, self.validation_fraction, self.max_episode_steps = patience, validation_fraction, max_episode_steps
         self.replay_buffer_class, self.replay_buffer_kwargs = replay_buffer_class, replay_buffer_kwargs
         self.rng = np.random.default_rng()
         # desired return, desired horizon, achieved return and achieved horizon of recent episodes under commands
