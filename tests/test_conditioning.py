@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import nn
 
-from sb3_udrl.commands.command import make_command
+from sb3_udrl.commands import make_command
 from sb3_udrl.policies import CommandPolicy
 from sb3_udrl.policies.conditioning import CONDITIONINGS, ConditionedMlp
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_udrl.buffers import Episode, redistribution
-from sb3_udrl.buffers.redistribution import EpisodeSummaries, redistributed_rewards
 from sb3_udrl.envs import DelayedReward
+from sb3_udrl.labels.redistribution import EpisodeSummaries, redistributed_rewards
 
 
 def random_walks(n_episodes, seed=0):

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_udrl.buffers import returns_to_go
-from sb3_udrl.buffers.relative import Outcomes, local_fit, own_shares, scores, situation_features
+from sb3_udrl.labels.neighbors import Outcomes, local_fit, own_shares, scores, situation_features
 
 
 def outcomes(episodes, gamma):

@@ -11,9 +11,9 @@ from probe_envs import Scripted
 from torch import nn
 
 from sb3_udrl import UDRL
+from sb3_udrl.exploration.state_dependent_noise import StateDependentNoise, make_noise
 from sb3_udrl.policies import CommandPolicy
 from sb3_udrl.policies.action_heads import GaussianHead, SquashedGaussianHead
-from sb3_udrl.state_dependent_noise import StateDependentNoise, make_noise
 
 FOREST = pytest.param("Pendulum-v1", "ForestPolicy", marks=pytest.mark.skipif(not find_spec("sklearn"), reason="extra"))
 EVERYWHERE = np.ones(2, dtype=bool)

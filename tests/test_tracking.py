@@ -11,8 +11,8 @@ from stable_baselines3.common.callbacks import CallbackList, EvalCallback, Every
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecMonitor, VecNormalize
 
+from sb3_udrl.commands.rewards import set_tracked_env, tracked_rewards
 from sb3_udrl.evaluation import evaluate_policy, run_commands, track
-from sb3_udrl.evaluation.tracking import set_tracked_env, tracked_rewards
 
 REWARDS = (3.0, -1.0, 2.5, 10.0, 0.5, 7.0)
 COMMAND = (30.0, 4.0)

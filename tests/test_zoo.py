@@ -21,7 +21,7 @@ from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from sb3_udrl import UDRL
-from sb3_udrl.evaluation.tracking import set_tracked_env, tracked_rewards
+from sb3_udrl.commands.rewards import set_tracked_env, tracked_rewards
 from sb3_udrl.zoo import __main__ as zoo_main
 from sb3_udrl.zoo import hyperparams, hyperparams_path, register, registration
 from sb3_udrl.zoo.search_space import convert_udrl_params, sample_udrl_params

@@ -1,17 +1,10 @@
-"""Storage of whole episodes with their hindsight labels."""
+"""Storage of whole episodes."""
 
 from sb3_udrl.buffers.episodes import Episode, EpisodeRecorder, returns_to_go, steps_to_go
 from sb3_udrl.buffers.relative_replay_buffer import RelativeReplayBuffer
-from sb3_udrl.buffers.replay_buffer import CommandBatch, EpisodicReplayBuffer
-
-BUFFERS_BY_COMMANDS: dict[str, type[EpisodicReplayBuffer]] = {
-    "absolute": EpisodicReplayBuffer,
-    "relative": RelativeReplayBuffer,
-}
+from sb3_udrl.buffers.replay_buffer import EpisodicReplayBuffer
 
 __all__ = [
-    "BUFFERS_BY_COMMANDS",
-    "CommandBatch",
     "Episode",
     "EpisodeRecorder",
     "EpisodicReplayBuffer",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -22,12 +23,14 @@ class Episode:
     :param actions: ``(T, *action_shape)``
     :param rewards: raw rewards, ``(T,)``
     :param truncated: whether a time limit cut it off
+    :param amounts: what each step contributed to further parts of commands, by the name of the part, each ``(T,)``
     """
 
     observations: Observation
     actions: Array
     rewards: NDArray[Any]
     truncated: bool = False
+    amounts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -40,12 +43,16 @@ class Episode:
         """
         if len(self) == 0:
             raise ValueError("the episode has no steps: an episode needs at least one")
-        if not np.isfinite(self.rewards).all():
-            step = int(np.argmin(np.isfinite(self.rewards)))
-            raise ValueError(
-                f"the reward of step {step} is {self.rewards[step]}: rewards must be finite, mend the environment"
-            )
+        _check_amounts("reward", self.rewards)
+        for name, amounts in self.amounts.items():
+            _check_amounts(name, amounts)
         map_observation(_check_finite, self.observations)
+
+
+def _check_amounts(name: str, amounts: NDArray[Any]) -> None:
+    if not np.isfinite(amounts).all():
+        step = int(np.argmin(np.isfinite(amounts)))
+        raise ValueError(f"the {name} of step {step} is {amounts[step]}: it must be finite, check the environment's step()")
 
 
 def _check_finite(observations: Array) -> None:
@@ -101,10 +108,16 @@ class EpisodeRecorder:
     :param action_space: space of one environment
     :param n_envs: number of environments that step together
     :param max_episode_steps: longest episode that is believed to end
+    :param recorded: names of further amounts that are recorded at every step
     """
 
     def __init__(
-        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], n_envs: int, max_episode_steps: int
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        n_envs: int,
+        max_episode_steps: int,
+        recorded: Sequence[str] = (),
     ) -> None:
         def rows(shape: tuple[int, ...], dtype: Any) -> Array:
             return np.empty((min(256, max_episode_steps + 1), n_envs, *shape), dtype)
@@ -113,6 +126,7 @@ class EpisodeRecorder:
         self._observations = observation_arrays(observation_space, rows)
         self._actions = rows(action_space.shape or (), action_dtype(action_space))
         self._rewards = rows((), np.float32)
+        self._amounts = {name: rows((), np.float32) for name in recorded}
         self._starts = np.zeros(n_envs, dtype=np.int64)  # row at which the running episode of each environment began
         self._now = 0
 
@@ -121,13 +135,16 @@ class EpisodeRecorder:
         """Steps taken so far in the running episodes, ``(n_envs,)``."""
         return self._now - self._starts
 
-    def record(self, observations: Observation, actions: Array, rewards: Array) -> None:
+    def record(
+        self, observations: Observation, actions: Array, rewards: Array, amounts: Mapping[str, Array] | None = None
+    ) -> None:
         """
         Add one step of every environment.
 
         :param observations: raw observations before the step, ``(n_envs, *observation_shape)``
         :param actions: ``(n_envs, *action_shape)``
         :param rewards: raw rewards, ``(n_envs,)``
+        :param amounts: the further amounts, each ``(n_envs,)``
         :raises ValueError: if a running episode would have more than ``max_episode_steps`` steps
         """
         if self._now - self._starts.min() >= self.max_episode_steps:
@@ -144,6 +161,8 @@ class EpisodeRecorder:
         map_observation(write, self._observations, observations)
         self._actions[self._now] = actions
         self._rewards[self._now] = rewards
+        for name, recorded in self._amounts.items():
+            recorded[self._now] = (amounts or {})[name]
         self._now += 1
 
     def finish(self, env: int, truncated: bool = False) -> Episode:
@@ -161,6 +180,7 @@ class EpisodeRecorder:
             self._actions[steps, env].copy(),
             self._rewards[steps, env].copy(),
             truncated,
+            {name: amounts[steps, env].copy() for name, amounts in self._amounts.items()},
         )
 
     def discard(self) -> int:
@@ -185,5 +205,6 @@ class EpisodeRecorder:
 
         self._observations = map_observation(moved, self._observations)
         self._actions, self._rewards = moved(self._actions), moved(self._rewards)
+        self._amounts = {name: moved(amounts) for name, amounts in self._amounts.items()}
         self._starts -= first
         self._now = running

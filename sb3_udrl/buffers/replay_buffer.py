@@ -1,9 +1,10 @@
-"""The memory of UDRL: whole episodes in flat arrays, labelled in hindsight."""
+"""The memory of UDRL: whole episodes in flat arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -28,22 +29,6 @@ from sb3_udrl.buffers.sampling import SAMPLINGS
 _ENOUGH_OTHERS = 5  # a single one may have been luck that does not come again
 
 
-class CommandBatch(NamedTuple):
-    """
-    Supervised examples: in this situation, under this command, this was done.
-
-    :param observations: ``(n, *observation_shape)``, or a dictionary of such; tensors if the buffer has a device
-    :param actions: ``(n, *action_shape)``
-    :param desired_return: return that followed, in raw reward units, ``(n,)``
-    :param desired_horizon: steps in which it followed, ``(n,)``
-    """
-
-    observations: Observation
-    actions: Array
-    desired_return: NDArray[np.float32]
-    desired_horizon: NDArray[np.float32]
-
-
 class EpisodicReplayBuffer:
     """
     Replay buffer of whole episodes (arXiv 1912.02877, section 2.3.1).
@@ -62,13 +47,12 @@ class EpisodicReplayBuffer:
     :param sampling_temperature: width of the exponential weights; lower prefers better episodes more
     :param trailing_probability: share of segments that run to the end of their episode, the others end at random:
         1 in arXiv 1912.02877, 0.75 in the upside-down-rl package
+    :param recorded: names of further amounts that are stored with every step
     :param seed: seed or generator of the draws
     :param device: keep a copy of the observations on this device, so that batches need not carry them there; not with
         ``VecNormalize``
     :raises ValueError: if an argument is out of its range or an unknown name
     """
-
-    relative: ClassVar[bool] = False  # whether its labels are relative scores instead of returns and horizons
 
     def __init__(
         self,
@@ -80,6 +64,7 @@ class EpisodicReplayBuffer:
         sampling: str = "transitions",
         sampling_temperature: float = 0.3,
         trailing_probability: float = 1.0,
+        recorded: Sequence[str] = (),
         seed: int | np.random.Generator | None = None,
         device: th.device | str | None = None,
     ) -> None:
@@ -99,7 +84,7 @@ class EpisodicReplayBuffer:
         self.observation_space, self.action_space = observation_space, action_space
         self.max_episodes, self.retention = max_episodes, retention
         self.sampling, self.sampling_temperature = sampling, sampling_temperature
-        self.trailing_probability = trailing_probability
+        self.trailing_probability, self.recorded = trailing_probability, tuple(recorded)
         self.rng = np.random.default_rng(seed)
         self.device = None if device is None else get_device(device)
         self.reset()
@@ -111,15 +96,26 @@ class EpisodicReplayBuffer:
         mirrored = make if self.device is None else partial(MirroredArray, capacity=capacity, device=self.device)
         self._observations = observation_arrays(self.observation_space, mirrored)
         self._actions = make(self.action_space.shape or (), action_dtype(self.action_space))
-        self._rewards, self._returns_to_go = make((), np.float32), make((), np.float32)
-        self._steps_to_go = make((), np.int32)
-        self._row_arrays = [self._actions, self._rewards, self._returns_to_go, self._steps_to_go]
+        self._rewards, self._steps_to_go = make((), np.float32), make((), np.int32)
+        self._amounts = {name: make((), np.float32) for name in self.recorded}
+        self._sums_to_go = {name: make((), np.float32) for name in ("return", *self.recorded)}
+        self._columns: dict[str, GrowableArray] = {}
         # One entry per kept episode, oldest first
         self._starts, self._lengths = make((), np.int64), make((), np.int64)
         self._returns, self._truncated = make((), np.float64), make((), np.bool_)
         self._n_transitions = 0
         self.n_episodes_added, self.n_transitions_added = 0, 0  # so far, also those that were forgotten since
         self._cumulative_weights: NDArray[np.float64] | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_returns_to_go" in state:  # written before labels left the buffer
+            state = {**state, "recorded": (), "_amounts": {}, "_columns": {}}
+            state["_sums_to_go"] = {"return": state.pop("_returns_to_go")}
+            state.pop("_row_arrays")
+            for name, column in (("scores", "_scores"), ("discounted returns", "_discounted")):
+                if column in state:
+                    state["_columns"][f"advantage {name}"] = state.pop(column)
+        self.__dict__.update(state)
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -155,7 +151,7 @@ class EpisodicReplayBuffer:
 
     def add(self, episode: Episode) -> None:
         """
-        Store a finished episode, label it, and make room by the rule of ``retention``.
+        Store a finished episode, and make room by the rule of ``retention``.
 
         :param episode: raw observations, actions and rewards
         :raises ValueError: if a reward or an observation is not finite, or has another shape than the spaces say; the
@@ -178,12 +174,22 @@ class EpisodicReplayBuffer:
             self._keep(RETENTIONS[self.retention](self.returns, self.lengths, self.buffer_size, max_episodes))
 
     def _append(self, episode: Episode, to_go: NDArray[np.float64]) -> None:
-        """Add a row per step to every array in ``_row_arrays`` and to the observations."""
+        """Add a row per step to every array."""
         map_observation(GrowableArray.extend, self._observations, episode.observations)
         self._actions.extend(episode.actions)
         self._rewards.extend(episode.rewards)
-        self._returns_to_go.extend(to_go)
+        self._sums_to_go["return"].extend(to_go)
         self._steps_to_go.extend(steps_to_go(len(episode)))
+        for name, amounts in self._amounts.items():
+            amounts.extend(episode.amounts[name])
+            self._sums_to_go[name].extend(returns_to_go(episode.amounts[name]))
+        for column in self._columns.values():
+            column.extend(np.full(len(episode), np.nan))
+
+    def _row_arrays(self) -> list[GrowableArray]:
+        """All arrays with a row per step, but for the observations."""
+        tables = (self._amounts, self._sums_to_go, self._columns)
+        return [self._actions, self._rewards, self._steps_to_go, *(array for table in tables for array in table.values())]
 
     def _check_shapes(self, episode: Episode) -> None:
         def check(rows: Array, stored: GrowableArray) -> None:
@@ -194,8 +200,13 @@ class EpisodicReplayBuffer:
                     "observations and actions have one row per step, in the shapes of their spaces"
                 )
 
+        missing = sorted(set(self.recorded) - set(episode.amounts))
+        if missing:
+            raise ValueError(f"the episode has no amounts of {', '.join(missing)}: it was recorded for other commands")
         map_observation(check, episode.observations, self._observations)
         check(episode.actions, self._actions)
+        for name, amounts in self._amounts.items():
+            check(episode.amounts[name], amounts)
 
     def _keep(self, mask: NDArray[np.bool_]) -> None:
         """Forget the other episodes; their rows are reclaimed once they are a sixteenth of all."""
@@ -210,7 +221,7 @@ class EpisodicReplayBuffer:
         edges[self._starts.rows + self.lengths] -= 1
         alive = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
         map_observation(lambda array: array.keep(alive), self._observations)
-        for array in self._row_arrays:
+        for array in self._row_arrays():
             array.keep(alive)
         self._starts.rows[:] = np.cumsum(self.lengths) - self.lengths
 
@@ -242,58 +253,127 @@ class EpisodicReplayBuffer:
             self._actions.rows[steps].copy(),
             self._rewards.rows[steps].copy(),
             bool(self._truncated.rows[index]),
+            {name: amounts.rows[steps].copy() for name, amounts in self._amounts.items()},
         )
 
-    def sample(self, batch_size: int, env: VecNormalize | None = None) -> CommandBatch:
-        """
-        Draw transitions, each with the command that it fulfilled in hindsight (arXiv 1912.02877, section 2.3.3).
+    # Rows: what labels and batches are made of
 
-        :param batch_size: number of transitions
-        :param env: normalizes the observations as it does now, if given
-        :raises ValueError: if the buffer is empty
-        """
-        return self._batch(self._draw_rows(batch_size), env)
+    @property
+    def rewards(self) -> NDArray[np.float32]:
+        """Raw reward of every row; between the rows of stored episodes may lie those of forgotten ones, ``(n_rows,)``."""
+        return self._rewards.rows
 
-    def transitions(self, episodes: NDArray[Any], env: VecNormalize | None = None) -> CommandBatch:
+    @property
+    def steps_to_go(self) -> NDArray[np.int32]:
+        """Steps to the end of the episode of every row, ``(n_rows,)``."""
+        return self._steps_to_go.rows
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Whether a time limit cut off each stored episode, oldest first, ``(n_episodes,)``."""
+        return self._truncated.rows
+
+    def sums_to_go(self, name: str) -> NDArray[np.float32]:
         """
-        All transitions of some episodes, labelled as by :meth:`sample`.
+        Sum of the amounts from every row to the end of its episode, ``(n_rows,)``.
+
+        :param name: ``"return"`` or one of ``recorded``
+        """
+        return self._sums_to_go[name].rows
+
+    def column(self, name: str, dtype: Any) -> NDArray[Any]:
+        """
+        A further number for every row, NaN until it is written, for those who label: made at the first call, and kept in
+        step with the rows from then on, ``(n_rows,)``.
+
+        :param name: its name
+        :param dtype: a floating type
+        """
+        if name not in self._columns:
+            self._columns[name] = GrowableArray((), dtype, self.buffer_size * 9 // 8)
+            self._columns[name].extend(np.full(len(self._rewards), np.nan))
+        return self._columns[name].rows
+
+    def stored_rows(self) -> NDArray[np.int64]:
+        """The rows of all stored episodes, oldest first, ``(n_transitions,)``."""
+        ends = np.cumsum(self.lengths)
+        return np.arange(ends[-1]) + np.repeat(self._starts.rows - (ends - self.lengths), self.lengths)
+
+    def episode_rows(self, episodes: NDArray[Any]) -> NDArray[np.int64]:
+        """
+        The rows of some episodes, one episode after the other.
 
         :param episodes: their indices
-        :param env: normalizes the observations as it does now, if given
         """
         starts = self._starts.rows
-        rows = [np.arange(starts[i], starts[i] + self.lengths[i]) for i in episodes]
-        return self._batch(np.concatenate(rows), env)
+        return np.concatenate([np.arange(starts[i], starts[i] + self.lengths[i]) for i in episodes])
 
-    def _batch(self, rows: NDArray[np.int64], env: VecNormalize | None) -> CommandBatch:
-        """Gather rows."""
+    def draw_rows(self, n: int) -> NDArray[np.int64]:
+        """
+        Draw transitions: an episode by its weight, then one of its steps (arXiv 1912.02877, section 2.3.3).
+
+        :param n: how many
+        :return: their rows, ``(n,)``
+        :raises ValueError: if the buffer is empty
+        """
+        self._require_episodes()
+        return self._draw_rows(n)
+
+    def draw_segments(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """
+        Draw segments that begin at given rows: to the end of their episode, or as ``trailing_probability`` has it.
+
+        :param rows: ``(n,)``
+        :return: their lengths in steps, ``(n,)``
+        """
+        segments = self._steps_to_go.take(rows)
+        if self.trailing_probability < 1:
+            cut = self.rng.random(len(rows)) >= self.trailing_probability
+            steps = self.rng.integers(1, segments + 1)  # ends t1 < t2 <= T, each equally likely
+            cut &= steps < segments
+            segments[cut] = steps[cut]
+        return segments
+
+    def take(self, rows: NDArray[np.int64], env: VecNormalize | None = None) -> tuple[Observation, Array]:
+        """
+        Observations and actions of some rows; tensors if the buffer has a device.
+
+        :param rows: ``(n,)``
+        :param env: normalizes the observations as it does now, if given
+        :return: ``(n, *observation_shape)``, or a dictionary of such, and ``(n, *action_shape)``
+        """
         if env is not None and self.device is not None:
             raise ValueError(
                 f"device={str(self.device)!r}: VecNormalize works in numpy, so leave the device of the buffer at None"
             )
-        desired_return, desired_horizon = self._labels(rows)
-        observations = map_observation(lambda array: array.take(rows), self._observations)
-        return CommandBatch(
-            observations if env is None else env.normalize_obs(observations),
-            self._actions.take(rows),
-            desired_return,
-            desired_horizon,
-        )
+        observations = self.take_observations(rows)
+        return observations if env is None else env.normalize_obs(observations), self._actions.take(rows)
 
-    def _labels(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The returns and horizons that rows fulfilled, their segments cut short by chance."""
-        desired_return, desired_horizon = self._returns_to_go.take(rows), self._steps_to_go.take(rows)
-        if self.trailing_probability < 1:
-            cut = self.rng.random(len(rows)) >= self.trailing_probability
-            steps = self.rng.integers(1, desired_horizon + 1)  # ends t1 < t2 <= T, each equally likely
-            cut &= steps < desired_horizon
-            desired_return[cut] -= self._returns_to_go.rows[rows[cut] + steps[cut]]
-            desired_horizon[cut] = steps[cut]
-        return desired_return, desired_horizon.astype(np.float32)
+    def take_observations(self, rows: NDArray[np.int64]) -> Any:
+        """
+        Observations of some rows, as :meth:`take` does without ``env``.
+
+        :param rows: ``(n,)``
+        """
+        return map_observation(lambda array: array.take(rows), self._observations)
+
+    def raw_observations(self, rows: NDArray[np.int64]) -> Any:
+        """
+        Observations of some rows in numpy, whatever the device.
+
+        :param rows: ``(n,)``
+        """
+        return map_observation(lambda array: array.rows[rows], self._observations)
+
+    def raw_actions(self, rows: NDArray[np.int64]) -> Array:
+        """
+        Actions of some rows in numpy.
+
+        :param rows: ``(n,)``
+        """
+        return self._actions.rows[rows]
 
     def _draw_rows(self, n: int) -> NDArray[np.int64]:
-        """Rows of ``n`` transitions: an episode by its weight, then one of its steps."""
-        self._require_episodes()
         first, last = int(self._starts.rows[0]), int(self._starts.rows[-1] + self.lengths[-1])
         if self.sampling == "transitions" and last - first == self.n_transitions:  # no gaps: no search for the episode
             return self.rng.integers(first, last, size=n)

@@ -1,8 +1,9 @@
-"""What is asked of the behavior function, and how one step of experience changes it."""
+"""What is asked of the behavior function: a value for each part of a command, one row per environment."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,75 +11,96 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.floating[Any]]
 
 
-class Command(NamedTuple):
+class Command:
     """
-    "Get this much return in this many steps", one row per environment (arXiv 1912.02877, section 2).
+    "Get this much return in this many steps", "within 50 steps", "better than usual": a value per part, one row per
+    environment (arXiv 1912.02877, section 2, which has the parts ``return`` and ``horizon``).
 
-    Without a horizon it is a standing command, "do so much better than usual", as a model with relative commands takes it:
-    nothing is paid off, and it holds until the episode ends.
-
-    :param desired_return: return still to be collected, in raw reward units, shape ``(n,)``; under a standing command,
-        standard deviations above what usually follows
-    :param desired_horizon: steps left to collect it in, at least one, shape ``(n,)``; infinite for standing commands
+    :param parts: values by the name of the part, each ``(n,)``; NaN in rows that do not ask for this part
     """
 
-    desired_return: FloatArray
-    desired_horizon: FloatArray
+    __slots__ = ("parts",)
 
-    def as_inputs(self) -> NDArray[np.float32]:
-        """One row per environment, ``(n, 2)``, as behavior functions read them: standing commands have a horizon of zero."""
-        rows = np.empty((len(self.desired_return), 2), dtype=np.float32)
-        rows[:, 0] = self.desired_return
-        rows[:, 1] = np.where(np.isinf(self.desired_horizon), 0.0, self.desired_horizon)
-        return rows
+    def __init__(self, parts: Mapping[str, FloatArray]) -> None:
+        self.parts = dict(parts)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parts.values())))
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self.parts[name]
+
+    def __repr__(self) -> str:
+        return f"Command({self.parts})"
+
+    def asks_for(self, name: str) -> NDArray[np.bool_]:
+        """
+        Which rows ask for a part, ``(n,)``.
+
+        :param name: name of the part
+        """
+        return ~np.isnan(self.parts[name]) if name in self.parts else np.zeros(len(self), dtype=np.bool_)
+
+    @property
+    def desired_return(self) -> FloatArray:
+        """Return still to be collected, in raw reward units, ``(n,)``."""
+        return self.parts["return"]
+
+    @property
+    def desired_horizon(self) -> FloatArray:
+        """Steps left, at least one, ``(n,)``."""
+        return self.parts["horizon"]
 
     def where(self, mask: NDArray[np.bool_], other: Command) -> Command:
         """
         Rows of ``other`` where ``mask`` is true, own rows elsewhere.
 
         :param mask: rows to replace, shape ``(n,)``
-        :param other: replacement, of the same shape
+        :param other: replacement, with the same parts and as many rows
         """
-        return Command(
-            np.where(mask, other.desired_return, self.desired_return),
-            np.where(mask, other.desired_horizon, self.desired_horizon),
-        )
+        return Command({name: np.where(mask, other[name], values) for name, values in self.parts.items()})
+
+    def rows(self, which: Any) -> Command:
+        """
+        Some rows.
+
+        :param which: a mask ``(n,)``, or indices
+        """
+        return Command({name: values[which] for name, values in self.parts.items()})
+
+    def put(self, which: NDArray[np.bool_], other: Command) -> Command:
+        """
+        The same command with some rows replaced.
+
+        :param which: rows to replace, ``(n,)``
+        :param other: with the same parts, a row for each that is replaced
+        """
+        parts = {name: values.copy() for name, values in self.parts.items()}
+        for name, values in parts.items():
+            values[which] = other[name]
+        return Command(parts)
 
 
-def make_command(desired_return: ArrayLike, desired_horizon: ArrayLike, n_envs: int = 1) -> Command:
+# What users write: 150, (150, 50), {"return": 150}, {"advantage": 1.0, "horizon": 50}, {} for nothing, or a Command
+CommandLike: TypeAlias = Command | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike] | float
+
+
+def values_by_part(command: CommandLike) -> dict[str, Any]:
     """
-    Build a checked command with one row per environment.
+    The values of a command by the names of its parts.
 
-    :param desired_return: a number, or one per environment, in raw reward units
-    :param desired_horizon: a number, or one per environment, in steps; infinity for standing commands
-    :param n_envs: number of rows
-    :raises ValueError: if a return is not finite, a horizon is below one or NaN, or a shape is neither ``()`` nor
-        ``(n_envs,)``
+    :param command: a number is a return, a pair is return and horizon
+    :raises ValueError: if it is none of the kinds of ``CommandLike``
     """
-    rows = []
-    for name, value in (("desired_return", desired_return), ("desired_horizon", desired_horizon)):
-        row = np.asarray(value, dtype=np.float64)
-        if row.shape not in ((), (1,), (n_envs,)):
-            raise ValueError(f"{name} has shape {row.shape}: give one number, or one per environment, shape ({n_envs},)")
-        if not np.isfinite(row).all() and (name == "desired_return" or np.isnan(row).any()):
-            raise ValueError(f"{name} is {value!r}: a command must be finite")
-        rows.append(np.broadcast_to(row, (n_envs,)).copy())
-    if (rows[1] < 1).any():
-        raise ValueError(f"desired_horizon is {desired_horizon!r}: at least one step must be left")
-    return Command(*rows)
-
-
-def advance(command: Command, reward: ArrayLike) -> Command:
-    """
-    The command after one step: the reward is paid off, one step less is left, and never less than one. Standing commands
-    stay as they are.
-
-    The only place where commands change, in collection, evaluation and prediction alike
-    (arXiv 1912.02877, algorithm 2).
-
-    :param command: command before the step, ``(n,)``
-    :param reward: raw reward of the step, ``(n,)`` or a number
-    """
-    standing = np.isinf(command.desired_horizon)
-    paid_off = np.where(standing, 0.0, np.asarray(reward))
-    return Command(command.desired_return - paid_off, np.maximum(command.desired_horizon - 1.0, 1.0))
+    if isinstance(command, Command):
+        return dict(command.parts)
+    if isinstance(command, Mapping):
+        return {name: value for name, value in command.items() if value is not None}
+    if isinstance(command, tuple) and len(command) == 2:
+        return {"return": command[0], "horizon": command[1]}
+    if isinstance(command, int | float | np.number):
+        return {"return": command}
+    raise ValueError(
+        f"command={command!r}: give a desired return, a pair of desired return and desired horizon, or a dictionary such as "
+        '{"return": 150, "horizon": 50}'
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sb3_udrl.commands.joint import AdaptiveCommands, JointCommands
+from sb3_udrl.commands.elites import AdaptiveCommands, JointCommands
 from sb3_udrl.commands.samplers import (
     CommandSampler,
     CurriculumCommands,

@@ -9,11 +9,13 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_udrl.buffers.arrays import Observation, n_rows
-from sb3_udrl.commands.command import Command, make_command
+from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace, make_command
+from sb3_udrl.commands.parts import PARTS
 
 if TYPE_CHECKING:
     from sb3_udrl.buffers import EpisodicReplayBuffer
-    from sb3_udrl.udrl.udrl import UDRL
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 
 class CommandSampler(BaseCallback):
@@ -26,7 +28,7 @@ class CommandSampler(BaseCallback):
     :param verbose: verbosity level, as for every SB3 callback
     """
 
-    model: UDRL
+    model: CommandedAlgorithm
 
     @property
     def replay_buffer(self) -> EpisodicReplayBuffer:
@@ -86,20 +88,32 @@ class FixedCommands(CommandSampler):
     """
     The same command for every episode.
 
-    :param desired_return: in raw reward units
-    :param desired_horizon: in steps
+    :param desired_return: in raw reward units; None to not ask for one
+    :param desired_horizon: in steps; None to not ask for one
     :param verbose: verbosity level
+    :param others: values of further parts, such as ``advantage=1.0``
+    :raises ValueError: if a value is not finite or out of its range
     """
 
-    def __init__(self, desired_return: float, desired_horizon: float, verbose: int = 0) -> None:
+    def __init__(
+        self,
+        desired_return: float | None = None,
+        desired_horizon: float | None = None,
+        verbose: int = 0,
+        **others: float,
+    ) -> None:
         super().__init__(verbose)
-        self.command = make_command(desired_return, desired_horizon)
+        given = {"return": desired_return, "horizon": desired_horizon, **others}
+        self.command: dict[str, float] = {name: value for name, value in given.items() if value is not None}
+        known = {name: value for name, value in self.command.items() if name in PARTS}
+        if known:  # so that a mistake shows here
+            CommandSpace(list(known)).make(known)
 
     def sample(self, observations: Observation) -> Command:
-        return make_command(*self.command, n_rows(observations))
+        return self.model.command_space.make(self.command, n_rows(observations))
 
     def best(self) -> Command:
-        return self.command
+        return self.model.command_space.make(self.command)
 
 
 class QuantileCommands(CommandSampler):

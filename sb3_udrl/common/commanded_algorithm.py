@@ -1,29 +1,308 @@
-"""What all algorithms share whose policies obey commands: setting them, predicting under them, complete files."""
+"""What all algorithms share: the loop of collecting and learning, commands at prediction time, and complete files."""
 
 from __future__ import annotations
 
 import io
 import pathlib
-from collections.abc import Collection
-from typing import Any, TypeVar
+import time
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
+from stable_baselines3.common.utils import should_collect_more_steps
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.commands import CommandLike, CommandPart, CommandSampler, make_command_sampler, make_command_space
+from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.outcomes import Outcomes
+from sb3_udrl.commands.rewards import track_evaluations, walk_callbacks
+from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, make_replay_buffer, parse_train_freq
 from sb3_udrl.common.files import written_at_once
+from sb3_udrl.common.logs import dump_logs, record_training
+from sb3_udrl.common.older_files import upgrade_settings
+from sb3_udrl.common.persistence import load_running_state, save_running_state
+from sb3_udrl.common.running import RunningEpisodes
 from sb3_udrl.common.trust import check_settings, trusting
-from sb3_udrl.policies import BehaviorPolicy
+from sb3_udrl.labels import Hindsight
+from sb3_udrl.policies import BehaviorPolicy, FitReport
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
 
 
 class CommandedAlgorithm(BaseAlgorithm):
-    """Base of the algorithms, with the parameters of SB3's ``BaseAlgorithm``. How they learn is up to them."""
+    """
+    Base of the algorithms: collect episodes under commands and learn from them, in turn. A subclass says how it acts
+    (:meth:`begin_acting`, :meth:`choose_actions`), what it asks of new episodes (:meth:`begin_episodes`) and how it learns
+    (:meth:`fit`).
+
+    Parameters are those of :class:`~sb3_udrl.UDRL` and of SB3's ``BaseAlgorithm``.
+    """
 
     policy: BehaviorPolicy
-    _command_is_fixed = False
+    gamma: ClassVar[float] = 1.0  # commands speak of undiscounted returns; callbacks of others read it
+
+    def __init__(
+        self,
+        policy: str | type[BehaviorPolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule,
+        *,
+        buffer_size: int,
+        learning_starts: int,
+        batch_size: int,
+        train_freq: int | tuple[int, str],
+        gradient_steps: int | float,
+        commands: str | Sequence[str | CommandPart],
+        command_sampler: str | type[CommandSampler],
+        command_sampler_kwargs: dict[str, Any] | None,
+        label_kwargs: dict[str, dict[str, Any]] | None,
+        max_episode_steps: int,
+        replay_buffer_class: type[EpisodicReplayBuffer] | None,
+        replay_buffer_kwargs: dict[str, Any] | None,
+        stats_window_size: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            policy=policy,
+            env=env,
+            learning_rate=learning_rate,
+            stats_window_size=stats_window_size,
+            support_multi_env=True,
+            supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
+            **kwargs,
+        )
+        self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
+        self.train_freq, self.gradient_steps = train_freq, gradient_steps
+        self.commands, self.command_sampler, self.command_sampler_kwargs = commands, command_sampler, command_sampler_kwargs
+        self.label_kwargs, self.max_episode_steps = label_kwargs, max_episode_steps
+        self.replay_buffer_class, self.replay_buffer_kwargs = replay_buffer_class, replay_buffer_kwargs
+        self.rng = np.random.default_rng()
+        self.outcomes = Outcomes(stats_window_size)  # of recent episodes under commands
+        self._n_updates = 0
+        self._command_is_fixed = False
+
+    def _setup_model(self) -> None:
+        upgrade_settings(self)
+        self.command_space = make_command_space(self.commands)
+        check_arguments(self)
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._train_freq = parse_train_freq(self.train_freq)
+        self.hindsight = Hindsight(make_replay_buffer(self), self.command_space, self.label_kwargs)
+        policy_class = cast(type[BehaviorPolicy], self.policy_class)
+        policy = policy_class(
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            command_space=self.command_space,
+            **self.policy_kwargs,
+        )
+        self.policy = policy.to(self.device)
+        self._running = RunningEpisodes(
+            self.observation_space, self.action_space, self.command_space, self.n_envs, self.max_episode_steps
+        )
+        self._command_sampler = make_command_sampler(self.command_sampler, self.command_sampler_kwargs)
+        self._command_sampler.init_callback(self)
+        self._logger = Logger(folder=None, output_formats=[])  # so that train() works before learn()
+        self._stores_raw_obs = True
+
+    @property
+    def replay_buffer(self) -> EpisodicReplayBuffer:
+        """The stored episodes."""
+        return self.hindsight.buffer
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """
+        Seed all generators: python's, numpy's, torch's, the action space's, the environment's and the model's own.
+
+        :param seed: nothing is seeded if None
+        """
+        super().set_random_seed(seed)
+        if seed is not None:
+            # not the seed alone: the first environment's generator would draw the very same numbers
+            self.rng.bit_generator.state = np.random.default_rng([seed, 1]).bit_generator.state
+
+    # What a subclass says
+
+    def begin_acting(self) -> None:
+        """Prepare to collect; what was learned does not change until the next call."""
+
+    @abstractmethod
+    def choose_actions(self) -> NDArray[Any]:
+        """The next action of every environment, ``(n_envs, *action_shape)``, within the bounds of the space."""
+
+    @abstractmethod
+    def begin_episodes(self, starts: NDArray[np.bool_]) -> None:
+        """
+        Decide how the episodes that start now are played.
+
+        :param starts: in which environments, at least one, ``(n_envs,)``
+        """
+
+    @abstractmethod
+    def fit(self, gradient_steps: int, batch_size: int, learning_rate: float) -> FitReport:
+        """
+        Learn from the stored episodes.
+
+        :param gradient_steps: number of steps, for those who take steps
+        :param batch_size: transitions per step
+        :param learning_rate: current value of the schedule
+        """
+
+    # The loop
+
+    def learn(
+        self: SelfModel,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 1,
+        tb_log_name: str = "run",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfModel:
+        """
+        Collect episodes under commands and learn from them, in turn (arXiv 1912.02877, algorithm 1).
+
+        :param total_timesteps: number of environment steps, over all environments
+        :param callback: called at every step; a ``CommandSampler`` among them decides what is asked for
+        :param log_interval: dump the logs after so many rounds, never if None
+        :param tb_log_name: name of the run in TensorBoard
+        :param reset_num_timesteps: start to count from zero
+        :param progress_bar: show a progress bar
+        :return: the model
+        :raises ValueError: if a reward or observation is not finite, or an episode does not end
+        """
+        total_timesteps, callback = self._setup_learn(
+            int(total_timesteps), callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        assert self.env is not None
+        callback.on_training_start(locals(), globals())
+        iteration = 0
+        while self.num_timesteps < total_timesteps:
+            collected_from = self.num_timesteps
+            if not self.collect_rollouts(self.env, callback, self._train_freq, total_timesteps):
+                break
+            iteration += 1
+            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+            if self.num_timesteps >= self.learning_starts and self.replay_buffer.n_episodes > 0:
+                n_collected = self.num_timesteps - collected_from
+                self.train(count_gradient_steps(self.gradient_steps, n_collected), self.batch_size)
+            if log_interval is not None and iteration % log_interval == 0:
+                self.dump_logs(iteration)
+        callback.on_training_end()
+        return self
+
+    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, total_timesteps: int) -> bool:
+        """
+        Act under commands, and store the episodes that end (arXiv 1912.02877, algorithm 2).
+
+        :param env: the training environment
+        :param callback: called at every step
+        :param train_freq: how much to collect
+        :param total_timesteps: stop at this step at the latest
+        :return: False if the callback wants training to stop
+        """
+        callback.on_rollout_start()
+        self.policy.set_training_mode(False)
+        self.begin_acting()
+        n_steps, n_episodes = 0, 0
+        while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
+            actions = self.choose_actions()
+            new_obs, rewards, dones, infos = env.step(actions)
+            self.num_timesteps += env.num_envs
+            n_steps += 1
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            self._running.record(self._raw_obs(), actions, self._raw_rewards(rewards), dones, infos)
+            self._store_last_obs(new_obs)
+            if dones.any():
+                n_episodes += int(dones.sum())
+                self._finish_episodes(dones, infos)
+        callback.on_rollout_end()
+        return True
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """
+        Learn from the stored episodes, and choose the command that ``predict`` starts with.
+
+        :param gradient_steps: number of steps, for those who take steps
+        :param batch_size: transitions per step
+        """
+        started = time.perf_counter()
+        learning_rate = self.lr_schedule(self._current_progress_remaining)
+        self.hindsight.relabel()
+        report = self.fit(gradient_steps, batch_size, learning_rate)
+        self._n_updates += report.n_updates
+        if not self._command_is_fixed:
+            self.policy.set_command(self._command_sampler.best())
+        record_training(self.logger, report, learning_rate, self._n_updates, time.perf_counter() - started)
+
+    def dump_logs(self, iterations: int = 0) -> None:
+        """
+        Write all figures to the logger.
+
+        :param iterations: rounds of collecting and learning so far
+        """
+        dump_logs(self, iterations)
+
+    def ask(self, starts: NDArray[np.bool_], command: CommandLike | None) -> None:
+        """
+        Play the episodes that start now under a command.
+
+        :param starts: in which environments, ``(n_envs,)``
+        :param command: a row for each of them; None for the model's own
+        """
+        self._running.begin(starts, self.policy.initial_command(int(starts.sum()), command))
+
+    def _sampled_command(self, starts: NDArray[np.bool_]) -> Command:
+        """What the command sampler asks of the episodes that start now, a row for each."""
+        first = map_observation(lambda rows: rows[starts], self._raw_obs())
+        command: Command | None = self._command_sampler.sample(first)
+        if command is None:
+            raise ValueError(
+                f"{type(self._command_sampler).__name__}.sample() returned None: return a Command, with a row each"
+            )
+        return self.policy.initial_command(int(starts.sum()), command)
+
+    @property
+    def _normalizer(self) -> VecNormalize | None:
+        """``VecNormalize``, unless wrappers above it (frame stacks) change its observations: then they are stored as seen."""
+        return self._vec_normalize_env if self._stores_raw_obs else None
+
+    def _raw_obs(self) -> Any:
+        """The observations before this step, as they were before ``VecNormalize``."""
+        return self._last_obs if self._normalizer is None else self._last_original_obs
+
+    def _raw_rewards(self, rewards: NDArray[Any]) -> NDArray[Any]:
+        return rewards if self._vec_normalize_env is None else self._vec_normalize_env.get_original_reward()
+
+    def _store_last_obs(self, new_obs: Any) -> None:
+        self._last_obs = new_obs
+        if self._vec_normalize_env is not None:
+            self._last_original_obs = self._vec_normalize_env.get_original_obs()
+
+    def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
+        """Store the episodes that ended, and begin the next ones in the same environments."""
+        for env in np.flatnonzero(dones).tolist():
+            episode = self._running.recorder.finish(env, infos[env].get("TimeLimit.truncated", False))
+            self.replay_buffer.add(episode)
+            if not self._running.warm_up[env]:
+                self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
+        self.begin_episodes(dones)
+
+    # SB3's hooks
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name == "ForestPolicy":
@@ -32,21 +311,61 @@ class CommandedAlgorithm(BaseAlgorithm):
             return ForestPolicy
         return super()._get_policy_from_name(policy_name)
 
-    def set_command(self, desired_return: float | None, desired_horizon: float | None = None) -> None:
-        """
-        Set the command that ``predict`` starts episodes with, for good; before, it is the best that the buffer supports.
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        resets = reset_num_timesteps or self._last_obs is None
+        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        normalize = self._vec_normalize_env
+        self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
+        if resets or self._running.undecided:  # the environments start anew: the episodes that ran are cut off and dropped
+            undecided = self._running.start_over(keep_resumed=not reset_num_timesteps)
+            if undecided.any():
+                self.begin_episodes(undecided)
+        return result
 
-        :param desired_return: in raw reward units, or in standard deviations above the usual for relative commands; None
-            leaves the choice to the model again, from its next training on
-        :param desired_horizon: in steps, at least one; infinite for relative commands
-        :raises ValueError: if only one of the two is given, a value is not finite, the horizon is below one, or the command
-            is of the kind that the model does not learn
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        """Install the default command sampler unless one is given, and let evaluation callbacks see exact rewards."""
+        if not isinstance(callback, BaseCallback):
+            callback = CallbackList(callback) if isinstance(callback, list) else ConvertCallback(callback)
+        samplers = [found for found in walk_callbacks(callback) if isinstance(found, CommandSampler)]
+        if len(samplers) > 1:
+            raise ValueError(f"callback holds {len(samplers)} command samplers: each episode gets one command, so pass one")
+        if not samplers:
+            samplers = [make_command_sampler(self.command_sampler, self.command_sampler_kwargs)]
+            callback = CallbackList([samplers[0], callback])
+        self._command_sampler = samplers[0]
+        track_evaluations(callback)
+        return super()._init_callback(callback, progress_bar)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "rng", "hindsight", "command_space", "_running", "_command_sampler"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", *(["policy.optimizer"] if self.policy.optimizer is not None else [])], []
+
+    # Commands at prediction time
+
+    def set_command(self, command: CommandLike | None, desired_horizon: float | None = None) -> None:
         """
-        if (desired_return is None) != (desired_horizon is None):
-            raise ValueError(f"desired_return={desired_return}, desired_horizon={desired_horizon}: give both, or neither")
-        if desired_return is not None and desired_horizon is not None:
-            self.policy.set_command(desired_return, desired_horizon)
-        self._command_is_fixed = desired_return is not None
+        Set the command that ``predict`` starts episodes with, for good; before, it is what has worked best.
+
+        :param command: a desired return in raw reward units, or a dictionary of values by part, such as ``{"horizon": 50}`` or
+            ``{"advantage": 1.0}``, an empty one to ask for nothing; None leaves the choice to the model again, from its next
+            training on
+        :param desired_horizon: in steps, together with a desired return
+        :raises ValueError: if a value is not finite or out of its range, or the model does not take such commands
+        """
+        if command is not None:
+            self.policy.set_command(command, desired_horizon)
+        elif desired_horizon is not None:
+            raise ValueError(f'command=None, desired_horizon={desired_horizon}: for a horizon alone, {{"horizon": ...}}')
+        self._command_is_fixed = command is not None
 
     def predict(
         self,
@@ -55,11 +374,14 @@ class CommandedAlgorithm(BaseAlgorithm):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         *,
-        command: Any = None,
+        command: CommandLike | None = None,
         reward: Any = None,
+        info: Any = None,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
         """Choose actions; see :meth:`BehaviorPolicy.predict <sb3_udrl.policies.BehaviorPolicy.predict>`."""
-        return self.policy.predict(observation, state, episode_start, deterministic, command=command, reward=reward)
+        return self.policy.predict(observation, state, episode_start, deterministic, command=command, reward=reward, info=info)
+
+    # Files
 
     def save(self, path: str | pathlib.Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
         """
@@ -106,3 +428,34 @@ class CommandedAlgorithm(BaseAlgorithm):
             if isinstance(error, AssertionError) and "No data found" not in str(error):
                 raise
             raise ValueError(f"{path} is not a model that {cls.__name__} saved: {error}") from error
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """
+        Save the replay buffer and the state of the random generators, so that training goes on as if never stopped.
+
+        :param path: file, or path with or without ``.pkl``
+        """
+        with written_at_once(path, ".pkl") as target:
+            save_running_state(self, target)
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Load what :meth:`save_replay_buffer` saved.
+
+        :param path: file or path
+        :param truncate_last_traj: has no effect, stored episodes are always whole; SB3's callers pass it
+        :raises ValueError: if the file holds something else, or episodes of other spaces; the model is left as it was
+        """
+        load_running_state(self, path)
+
+    def exploration_state(self) -> dict[str, Any]:
+        """What else training needs to go on as if never stopped, besides buffer, generators and running episodes."""
+        return {}
+
+    def restore_exploration(self, state: dict[str, Any], same_envs: bool) -> None:
+        """
+        Take over what :meth:`exploration_state` returned.
+
+        :param state: that of another model
+        :param same_envs: whether that had as many environments
+        """

@@ -41,6 +41,7 @@ _PLAIN = {
     "rl_zoo3.utils": {"SimpleLinearSchedule"},
     "sb3_udrl.buffers.relative_replay_buffer": {"RelativeReplayBuffer"},
     "sb3_udrl.buffers.replay_buffer": {"EpisodicReplayBuffer"},
+    "sb3_udrl.commands.outcomes": {"Outcome", "Outcomes"},
     "sb3_udrl.forest.policy": {"ForestPolicy"},
     "sb3_udrl.policies.command_policy": {"CnnPolicy", "CommandPolicy", "MlpPolicy", "MultiInputPolicy"},
     "stable_baselines3.common.type_aliases": {"TrainFreq", "TrainFrequencyUnit"},

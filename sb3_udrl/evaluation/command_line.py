@@ -43,4 +43,5 @@ def load_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tup
         model = UDRL.load(args.model, env=env, device="cpu")
     except (FileNotFoundError, ValueError) as error:
         parser.error(f"{args.model} with --env {args.env}: {error}")
+    assert model.env is not None
     return model, model.env

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from stable_baselines3.common import evaluation
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+
+from sb3_udrl.commands.command import CommandLike
 
 if TYPE_CHECKING:
     from sb3_udrl.policies import BehaviorPolicy
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 class RawRewards(VecEnvWrapper):
     """
-    Remembers the raw rewards of the last step, also below ``VecNormalize``.
+    Remembers the raw rewards and infos of the last step, also below ``VecNormalize``.
 
     :param venv: the environment
     """
@@ -29,6 +31,7 @@ class RawRewards(VecEnvWrapper):
     def __init__(self, venv: VecEnv) -> None:
         super().__init__(venv)
         self.raw_rewards: NDArray[Any] = np.zeros(venv.num_envs)
+        self.infos: list[dict[str, Any]] | None = None
         self._vec_normalize = unwrap_vec_normalize(venv)
 
     def reset(self) -> Any:
@@ -38,6 +41,7 @@ class RawRewards(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for the step, and keep its raw rewards."""
         observations, rewards, dones, infos = self.venv.step_wait()
+        self.infos = infos
         self.raw_rewards = rewards if self._vec_normalize is None else self._vec_normalize.get_original_reward()
         return observations, rewards, dones, infos
 
@@ -45,14 +49,20 @@ class RawRewards(VecEnvWrapper):
 class _Commanded:
     """What SB3's loop sees of a model: a ``predict`` that knows the command and the rewards."""
 
-    def __init__(self, model: UDRL | BehaviorPolicy, env: RawRewards, command: tuple[ArrayLike, ArrayLike] | None) -> None:
+    def __init__(self, model: UDRL | BehaviorPolicy, env: RawRewards, command: CommandLike | None) -> None:
         self.model, self.env, self.command = model, env, command
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[NDArray[Any], Any]:
         return self.model.predict(
-            observation, state, episode_start, deterministic, command=self.command, reward=self.env.raw_rewards
+            observation,
+            state,
+            episode_start,
+            deterministic,
+            command=self.command,
+            reward=self.env.raw_rewards,
+            info=self.env.infos,
         )
 
 
@@ -67,7 +77,7 @@ def evaluate_policy(
     return_episode_rewards: bool = False,
     warn: bool = True,
     *,
-    command: tuple[ArrayLike, ArrayLike] | None = None,
+    command: CommandLike | None = None,
 ) -> tuple[float, float] | tuple[list[float], list[int]]:
     """
     As SB3's ``evaluate_policy``, with the exact remaining command at every step, whatever the wrappers.
@@ -81,7 +91,7 @@ def evaluate_policy(
     :param reward_threshold: minimum of the mean return
     :param return_episode_rewards: return the episodes' returns and lengths instead of mean and deviation
     :param warn: warn if the environment has no ``Monitor``
-    :param command: desired return and horizon, numbers or one per environment; by default the model's own
+    :param command: what is asked for, as for ``predict``; by default the model's own
     :return: mean and standard deviation of the returns, or lists of returns and lengths
     :raises AssertionError: if the mean return is below ``reward_threshold``
     """

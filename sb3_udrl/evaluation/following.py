@@ -2,77 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import EventCallback
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
+from sb3_udrl.commands.command import Command, CommandLike
+from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.commands.parts import Step
 from sb3_udrl.evaluation.evaluate import RawRewards
 
 if TYPE_CHECKING:
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
     from sb3_udrl.policies import BehaviorPolicy
-    from sb3_udrl.udrl import UDRL
 
 FloatArray = NDArray[np.float64]
+
+
+class PartFollowing(NamedTuple):
+    """
+    One part of commands: what was asked for and what was achieved.
+
+    :param desired: ``(n_commands,)``
+    :param achieved: ``(n_commands, n_episodes)``
+    """
+
+    desired: FloatArray
+    achieved: FloatArray
+
+    @property
+    def mean_abs_error(self) -> float:
+        """Mean distance between what was asked for and the mean of what was achieved under it."""
+        return float(np.abs(self.achieved.mean(1) - self.desired).mean())
+
+    @property
+    def r_squared(self) -> float:
+        """Share of the variance of achieved values that the line achieved = desired explains; negative if it misleads."""
+        residual = ((self.achieved - self.desired[:, None]) ** 2).sum()
+        total = ((self.achieved - self.achieved.mean()) ** 2).sum()
+        return float(1 - residual / total) if total > 0 else float("nan")
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's correlation of desired and mean achieved values; NaN if either never changes."""
+        ranks = [average_ranks(self.desired), average_ranks(self.achieved.mean(1))]
+        if min(rank.std() for rank in ranks) == 0:
+            return float("nan")
+        return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+    @property
+    def reach(self) -> float:
+        """Share of the range that was asked for that the means of what was achieved cover; NaN if there is no range."""
+        means, low, high = self.achieved.mean(1), self.desired.min(), self.desired.max()
+        covered = min(means.max(), high) - max(means.min(), low)
+        return float(max(covered, 0.0) / (high - low)) if high > low else float("nan")
 
 
 class CommandFollowing(NamedTuple):
     """
     What was asked for and what was achieved, one row per command, one column per episode.
 
-    :param desired_return: ``(n_commands,)``
-    :param desired_horizon: ``(n_commands,)``
-    :param achieved_return: ``(n_commands, n_episodes)``
-    :param achieved_horizon: ``(n_commands, n_episodes)``
+    :param command: ``n_commands`` rows
+    :param achieved: by part, each ``(n_commands, n_episodes)``; return and horizon are always among them
     """
 
-    desired_return: FloatArray
-    desired_horizon: FloatArray
-    achieved_return: FloatArray
-    achieved_horizon: FloatArray
+    command: Command
+    achieved: dict[str, FloatArray]
+
+    def of(self, part: str) -> PartFollowing:
+        """
+        One part of the commands that ask for it.
+
+        :param part: its name
+        :raises ValueError: if no command asks for it, or episodes alone do not say what they achieved of it
+        """
+        asked = self.command.asks_for(part)
+        if not asked.any() or part not in self.achieved:
+            raise ValueError(f"part={part!r}: asked for and measured were {', '.join(self.parts) or 'none'}")
+        return PartFollowing(np.asarray(self.command[part][asked], dtype=np.float64), self.achieved[part][asked])
 
     @property
-    def mean_abs_error(self) -> float:
-        """Mean distance between desired return and the mean return achieved under it."""
-        return float(np.abs(self.achieved_return.mean(1) - self.desired_return).mean())
-
-    @property
-    def horizon_mean_abs_error(self) -> float:
-        """Mean distance between desired horizon and the mean length achieved under it."""
-        return float(np.abs(self.achieved_horizon.mean(1) - self.desired_horizon).mean())
-
-    @property
-    def r_squared(self) -> float:
-        """Share of the variance of achieved returns that the line achieved = desired explains; negative if it misleads."""
-        residual = ((self.achieved_return - self.desired_return[:, None]) ** 2).sum()
-        total = ((self.achieved_return - self.achieved_return.mean()) ** 2).sum()
-        return float(1 - residual / total) if total > 0 else float("nan")
-
-    @property
-    def rank_correlation(self) -> float:
-        """Spearman's correlation of desired and mean achieved returns; NaN if either never changes."""
-        ranks = [average_ranks(self.desired_return), average_ranks(self.achieved_return.mean(1))]
-        if min(rank.std() for rank in ranks) == 0:
-            return float("nan")
-        return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def require_absolute_commands(model: UDRL | BehaviorPolicy) -> None:
-    """
-    Refuse models whose commands ask for no return that could be compared with the achieved one.
-
-    :param model: a model or its policy
-    :raises ValueError: if it takes relative commands
-    """
-    policy: Any = getattr(model, "policy", model)
-    if policy.relative:
-        raise ValueError(
-            "this model takes relative commands, standard deviations above the usual, which no return can be compared with: "
-            'train with UDRL(commands="absolute"), or see what asking for more achieves with run_commands'
-        )
+    def parts(self) -> list[str]:
+        """The parts that were asked for and can be compared with what was achieved."""
+        return [name for name in self.command.parts if name in self.achieved and self.command.asks_for(name).any()]
 
 
 def average_ranks(values: FloatArray) -> FloatArray:
@@ -86,48 +101,57 @@ def average_ranks(values: FloatArray) -> FloatArray:
 
 
 def run_commands(
-    model: UDRL | BehaviorPolicy,
+    model: CommandedAlgorithm | BehaviorPolicy,
     env: VecEnv,
-    desired_return: ArrayLike,
-    desired_horizon: ArrayLike,
+    command: Command,
     deterministic: bool = True,
-) -> tuple[FloatArray, FloatArray]:
+) -> dict[str, FloatArray]:
     """
-    Play one episode under each of a list of commands, in all environments at once, with exact rewards.
+    Play one episode under each of some commands, in all environments at once, with exact rewards.
 
     :param model: a model or its policy
     :param env: the environment
-    :param desired_return: ``(n,)``
-    :param desired_horizon: ``(n,)`` or a number; infinite for relative commands
+    :param command: ``n`` rows
     :param deterministic: the most likely actions instead of draws
-    :return: achieved returns and lengths, each ``(n,)``
+    :return: achieved values by part, each ``(n,)``: return, horizon, and further sums
     """
-    commands = np.stack(np.broadcast_arrays(np.atleast_1d(desired_return), desired_horizon)).astype(np.float64)  # (2, n)
-    n_commands = commands.shape[1]
-    achieved: FloatArray = np.zeros((2, n_commands))
+    space: CommandSpace = model.command_space
+    n_commands = len(command)
+    achieved: dict[str, FloatArray] = {name: np.zeros(n_commands) for name in ("return", "horizon", *space.recorded)}
     # Each environment plays one command after the other; those without one play the last again, uncounted
     playing = np.arange(env.num_envs)
     upcoming = env.num_envs
     tracked = RawRewards(env)
     observations, state, starts = tracked.reset(), None, np.ones(env.num_envs, dtype=bool)
     while (playing < n_commands).any():
-        command = commands[:, np.minimum(playing, n_commands - 1)]
         actions, state = model.predict(
-            observations, state, starts, deterministic, command=(command[0], command[1]), reward=tracked.raw_rewards
+            observations,
+            state,
+            starts,
+            deterministic,
+            command=command.rows(np.minimum(playing, n_commands - 1)),
+            reward=tracked.raw_rewards,
+            info=tracked.infos,
         )
-        observations, _, starts, _ = tracked.step(actions)
+        observations, _, starts, infos = tracked.step(actions)
         counted = np.flatnonzero(playing < n_commands)
-        achieved[:, playing[counted]] += np.stack((tracked.raw_rewards, np.ones(env.num_envs)))[:, counted]
+        amounts = {
+            "return": tracked.raw_rewards,
+            "horizon": np.ones(env.num_envs),
+            **space.amounts(Step(tracked.raw_rewards, infos)),
+        }
+        for name, sums in achieved.items():
+            sums[playing[counted]] += amounts[name][counted]
         for i in np.flatnonzero(starts):
             playing[i], upcoming = upcoming, upcoming + 1
-    return achieved[0], achieved[1]
+    return achieved
 
 
 def command_following(
-    model: UDRL | BehaviorPolicy,
+    model: CommandedAlgorithm | BehaviorPolicy,
     env: VecEnv,
-    desired_returns: Sequence[float] | FloatArray,
-    desired_horizons: Sequence[float] | FloatArray,
+    command: CommandLike | Sequence[float] | FloatArray,
+    desired_horizons: Sequence[float] | FloatArray | None = None,
     n_episodes: int = 10,
     deterministic: bool = True,
 ) -> CommandFollowing:
@@ -136,48 +160,57 @@ def command_following(
 
     :param model: a model or its policy
     :param env: the environment
-    :param desired_returns: the commands' returns, ``(n_commands,)``
-    :param desired_horizons: the commands' horizons, ``(n_commands,)``
+    :param command: desired returns ``(n_commands,)``; or values by part, such as ``{"horizon": [50, 100]}``, or a ``Command``
+    :param desired_horizons: together with desired returns, ``(n_commands,)``
     :param n_episodes: episodes per command
     :param deterministic: the most likely actions instead of draws
-    :raises ValueError: if the two lists are not equally long, or empty, or the model takes relative commands
+    :raises ValueError: if values are not equally long, or there are none, or the model does not take such commands
     """
-    require_absolute_commands(model)
-    returns, horizons = np.asarray(desired_returns, dtype=np.float64), np.asarray(desired_horizons, dtype=np.float64)
-    if returns.shape != horizons.shape or returns.ndim != 1 or returns.size == 0:
-        raise ValueError(
-            f"desired_returns has shape {returns.shape} and desired_horizons {horizons.shape}: "
-            "give two lists of the same length, a command per entry"
-        )
-    achieved = run_commands(model, env, np.repeat(returns, n_episodes), np.repeat(horizons, n_episodes), deterministic)
-    return CommandFollowing(returns, horizons, *(values.reshape(-1, n_episodes) for values in achieved))
+    parts: Mapping[str, Any]
+    if isinstance(command, Command):
+        parts = command.parts
+    elif isinstance(command, Mapping):
+        parts = command
+    else:
+        parts = {"return": command, **({} if desired_horizons is None else {"horizon": desired_horizons})}
+    values = {name: np.asarray(column, dtype=np.float64) for name, column in parts.items()}
+    shapes = {name: column.shape for name, column in values.items()}
+    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1 or 0 in next(iter(shapes.values())):
+        raise ValueError(f"command has values of the shapes {shapes}: give lists of the same length, an entry per command")
+    n_commands = len(next(iter(values.values())))
+    given: CommandLike = Command(values) if isinstance(command, Command) else values
+    checked = model.command_space.make(given, n_commands)
+    achieved = run_commands(model, env, checked.rows(np.repeat(np.arange(n_commands), n_episodes)), deterministic)
+    return CommandFollowing(checked, {name: sums.reshape(-1, n_episodes) for name, sums in achieved.items()})
 
 
-def stored_commands(model: UDRL, n_commands: int = 9) -> tuple[FloatArray, FloatArray]:
+def stored_commands(model: CommandedAlgorithm, n_commands: int = 9) -> Command:
     """
     A grid of commands that the agent has experience with: evenly spaced returns, each with the length of the stored
     episode that came nearest to it.
 
     :param model: a model with episodes in its replay buffer
     :param n_commands: number of commands
-    :return: desired returns and horizons, each ``(n_commands,)``
-    :raises ValueError: if the buffer is empty, or the model takes relative commands
+    :return: as many rows
+    :raises ValueError: if the buffer is empty, or the model does not take desired returns
     """
-    require_absolute_commands(model)
+    if "return" not in model.command_space:
+        raise ValueError(f"this model takes {', '.join(model.command_space.names)}, no desired returns")
     buffer = model.replay_buffer
     buffer.best(1)  # complains about an empty buffer
     grid = np.linspace(np.quantile(buffer.returns, 0.05), buffer.returns.max(), n_commands)
     nearest = np.abs(buffer.returns[None, :] - grid[:, None]).argmin(1)
-    return grid, buffer.lengths[nearest].astype(np.float64)
+    values = {"return": grid, "horizon": buffer.lengths[nearest].astype(np.float64)}
+    return model.command_space.make({name: row for name, row in values.items() if name in model.command_space}, n_commands)
 
 
 class CommandFollowingCallback(EventCallback):
     """
-    Logs during training how well absolute commands are followed, as ``command_following/*``.
+    Logs during training how well commands are followed, as ``command_following/*``.
 
     :param eval_env: environment to play in
     :param eval_freq: calls of the callback between two evaluations
-    :param commands: desired returns and desired horizons; by default a grid over the stored episodes
+    :param commands: what is asked for, as for :func:`command_following`; by default a grid over the stored episodes
     :param n_episodes: episodes per command
     :param deterministic: the most likely actions instead of draws
     :param verbose: verbosity level
@@ -189,7 +222,7 @@ class CommandFollowingCallback(EventCallback):
         self,
         eval_env: VecEnv,
         eval_freq: int = 10_000,
-        commands: tuple[Sequence[float], Sequence[float]] | None = None,
+        commands: CommandLike | None = None,
         n_episodes: int = 5,
         deterministic: bool = True,
         verbose: int = 0,
@@ -199,19 +232,17 @@ class CommandFollowingCallback(EventCallback):
         self.n_episodes, self.deterministic = n_episodes, deterministic
         self.last_result: CommandFollowing | None = None
 
-    def _init_callback(self) -> None:
-        super()._init_callback()
-        require_absolute_commands(self.model)
-
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq != 0 or (self.commands is None and self.model.replay_buffer.n_episodes == 0):
             return True
         sync_envs_normalization(self.training_env, self.eval_env)
-        returns, horizons = self.commands or stored_commands(self.model)
-        result = command_following(self.model, self.eval_env, returns, horizons, self.n_episodes, self.deterministic)
+        commands = stored_commands(self.model) if self.commands is None else self.commands
+        result = command_following(self.model, self.eval_env, commands, None, self.n_episodes, self.deterministic)
         self.last_result = result
-        self.logger.record("command_following/mean_abs_error", result.mean_abs_error)
-        self.logger.record("command_following/horizon_mean_abs_error", result.horizon_mean_abs_error)
-        self.logger.record("command_following/r_squared", result.r_squared)
-        self.logger.record("command_following/rank_correlation", result.rank_correlation)
+        for part in result.parts:
+            following, prefix = result.of(part), "" if part == "return" else f"{part}_"
+            self.logger.record(f"command_following/{prefix}mean_abs_error", following.mean_abs_error)
+            self.logger.record(f"command_following/{prefix}r_squared", following.r_squared)
+            self.logger.record(f"command_following/{prefix}rank_correlation", following.rank_correlation)
+            self.logger.record(f"command_following/{prefix}reach", following.reach)
         return True

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from sb3_udrl.evaluation.following import CommandFollowing
+    from sb3_udrl.evaluation.following import PartFollowing
 
 
 def new_axes(title: str, x_label: str, y_label: str) -> Any:
@@ -32,24 +32,27 @@ def new_axes(title: str, x_label: str, y_label: str) -> Any:
     return axes
 
 
-def plot_command_following(following: CommandFollowing, path: str | Path, title: str = "Command following") -> None:
+def plot_command_following(
+    following: PartFollowing, path: str | Path, title: str = "Command following", part: str = "return"
+) -> None:
     """
-    Achieved against desired return: one dot per episode, a line through the means, and the diagonal of perfect obedience.
+    Achieved against desired values: one dot per episode, a line through the means, and the diagonal of perfect obedience.
 
-    :param following: result of ``command_following``
+    :param following: what ``command_following(...).of(part)`` returned
     :param path: picture to write; its suffix decides the format
     :param title: title of the picture
+    :param part: what was asked for
     :raises ImportError: if matplotlib is missing
     """
-    axes = new_axes(title, "desired return", "achieved return")
-    desired = following.desired_return
+    axes = new_axes(title, f"desired {part}", f"achieved {part}")
+    desired = following.desired
     order = np.argsort(desired)
     limits = [desired.min(), desired.max()]
     axes.plot(limits, limits, "--", color="gray", label="perfect obedience")
-    spread = np.repeat(desired, following.achieved_return.shape[1])
-    axes.plot(spread, following.achieved_return.ravel(), ".", color="tab:blue", alpha=0.3)
+    spread = np.repeat(desired, following.achieved.shape[1])
+    axes.plot(spread, following.achieved.ravel(), ".", color="tab:blue", alpha=0.3)
     label = f"mean (error {following.mean_abs_error:.1f}, rank correlation {following.rank_correlation:.2f})"
-    axes.plot(desired[order], following.achieved_return.mean(1)[order], "o-", color="tab:blue", label=label)
+    axes.plot(desired[order], following.achieved.mean(1)[order], "o-", color="tab:blue", label=label)
     axes.legend(frameon=False)
     axes.figure.savefig(path, dpi=150)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sb3_udrl.commands.command_space import describe
 from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.evaluation.following import command_following, run_commands
@@ -30,35 +31,34 @@ def main(arguments: list[str] | None = None) -> None:
     model, env = load_model(parser, args)
     output = args.output or args.model.parent
     output.mkdir(parents=True, exist_ok=True)
-    asked = model.policy.eval_command.tolist()
-    command = f"a return of {asked[0]:.1f} in {asked[1]:.0f} steps"
-    if model.policy.relative:
-        command = f"{asked[0]:.1f} standard deviations above the usual"
-    print(f"{args.model} on {args.env}, asked for {command}:")
+    print(f"{args.model} on {args.env}, asked for {describe(model.policy.own_command())}:")
     for name, deterministic in (("greedy", True), ("sampled", False)):
         returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)
         print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
 
-    if model.policy.relative:
+    own, space = {name: rows[0] for name, rows in model.policy.own_command().parts.items()}, model.command_space
+    if "return" in space:
+        low, high = args.returns or (0.1 * own["return"], own["return"])
+        grid = {"return": np.linspace(low, high, 9)}
+        if "horizon" in space:
+            shortest, longest = args.horizons or (0.1 * own["horizon"], own["horizon"])
+            grid["horizon"] = np.maximum(1, np.linspace(shortest, longest, 9))
+        following = command_following(model, env, grid, None, args.episodes).of("return")
+        print(
+            f"  commands from {low:.0f} to {high:.0f}: mean error {following.mean_abs_error:.1f}, "
+            f"R^2 {following.r_squared:.2f}, rank correlation {following.rank_correlation:.2f}, reach {following.reach:.2f}"
+        )
+        plot_command_following(following, output / "command_following.png", f"UDRL on {args.env}: command following")
+    elif "advantage" in space:
         low, high = args.returns or (-3, 3)
         deviations = np.linspace(low, high, 9)
-        achieved = run_commands(model, env, np.repeat(deviations, args.episodes), np.inf)[0].reshape(-1, args.episodes)
+        command = space.make({"advantage": np.repeat(deviations, args.episodes)}, 9 * args.episodes)
+        achieved = run_commands(model, env, command)["return"].reshape(-1, args.episodes)
         means = ", ".join(f"{mean:.1f}" for mean in achieved.mean(1))
         print(f"  commands from {low:.1f} to {high:.1f} deviations: mean returns {means}")
         plot_relative_commands(
             deviations, achieved, output / "relative_commands.png", f"UDRL on {args.env}: relative commands"
         )
-    else:
-        low, high = args.returns or (0.1 * asked[0], asked[0])
-        shortest, longest = args.horizons or (0.1 * asked[1], asked[1])
-        following = command_following(
-            model, env, np.linspace(low, high, 9), np.maximum(1, np.linspace(shortest, longest, 9)), args.episodes
-        )
-        print(
-            f"  commands from {low:.0f} to {high:.0f}: mean error {following.mean_abs_error:.1f}, "
-            f"R^2 {following.r_squared:.2f}, rank correlation {following.rank_correlation:.2f}"
-        )
-        plot_command_following(following, output / "command_following.png", f"UDRL on {args.env}: command following")
     evaluations = args.model.parent / "evaluations.npz"
     if evaluations.exists():
         with np.load(evaluations) as logged:

@@ -28,7 +28,7 @@ FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, 
 
 class Contributions(NamedTuple):
     """
-    What each input, the numbers of the observation, desired return and desired horizon, contributed to ``n`` decisions.
+    What each input, the numbers of the observation and of the command, contributed to ``n`` decisions.
 
     :param signed: to the probability of the value that each component of the action took, or to the mean of a continuous
         component, ``(n, n_components, n_inputs)``; ``base + signed.sum(2)`` is that probability or mean
@@ -83,7 +83,7 @@ def contributions(
     policy = policy_of(model)
     estimator = tree_based(policy)
     assert isinstance(policy, ForestPolicy) and policy.learned is not None
-    inputs = to_inputs(situations.observations, situations.command)
+    inputs = to_inputs(situations.observations, policy.command_space.inputs(situations.command))
     if isinstance(estimator, Pipeline):
         inputs, estimator = np.asarray(estimator[:-1].transform(inputs), dtype=np.float32), estimator[-1]
     classes: NDArray[np.int64] | None = None

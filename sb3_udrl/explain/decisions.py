@@ -63,9 +63,9 @@ def action_outputs(policy: BehaviorPolicy, observations: Observation, command: C
         for continuous actions ``(n, n_components, 1)``
     """
     if isinstance(policy, ForestPolicy):
-        return policy.outputs(to_inputs(observations, command))
+        return policy.outputs(to_inputs(observations, policy.command_space.inputs(command)))
     if isinstance(policy.action_space, spaces.Box):
-        return decide(policy, observations, command).reshape(len(command.desired_return), -1, 1)
+        return decide(policy, observations, command).reshape(len(command), -1, 1)
     if isinstance(policy, CommandPolicy):
         policy.set_training_mode(False)
         with th.no_grad():

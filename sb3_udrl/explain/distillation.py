@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_udrl.commands.command import CommandLike
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.explain.decisions import action_outputs, decide, discrete_head, policy_of
 from sb3_udrl.explain.situations import Situations, play
@@ -61,7 +62,7 @@ def distill(
     n_rounds: int = 40,
     n_episodes: int = 16,
     n_eval_episodes: int = 100,
-    command: tuple[ArrayLike, ArrayLike] | None = None,
+    command: CommandLike | None = None,
     seed: int = 0,
 ) -> Distillation:
     """
@@ -83,7 +84,7 @@ def distill(
     :param n_rounds: number of trees
     :param n_episodes: episodes per round
     :param n_eval_episodes: episodes at the end, of the tree, of the teacher and of random actions each
-    :param command: desired return and horizon, numbers or one per environment; by default the teacher's own
+    :param command: what is asked for, as for ``predict``; by default the teacher's own
     :param seed: of the environment and the trees
     :raises ValueError: if an argument is out of its range
     """
@@ -113,7 +114,7 @@ def distill(
 def _lesson(teacher: BehaviorPolicy, situations: Situations) -> Examples:
     """What the teacher would have done, and how much it matters."""
     observations, command = situations.observations, situations.command
-    inputs = to_inputs(observations, command)
+    inputs = to_inputs(observations, teacher.command_space.inputs(command))
     actions = decide(teacher, observations, command)
     weights = 1 / np.bincount(situations.episodes)[situations.episodes]  # every episode counts the same
     if not isinstance(teacher.action_space, spaces.Box):
@@ -132,7 +133,13 @@ def _lesson(teacher: BehaviorPolicy, situations: Situations) -> Examples:
 def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: int, seed: int) -> ForestPolicy:
     kind = DecisionTreeRegressor if isinstance(teacher.action_space, spaces.Box) else DecisionTreeClassifier
     template = kind(max_leaf_nodes=max_leaf_nodes, random_state=seed)
-    policy = ForestPolicy(teacher.observation_space, teacher.action_space, lambda _: 0.0, estimator=template)
+    policy = ForestPolicy(
+        teacher.observation_space,
+        teacher.action_space,
+        lambda _: 0.0,
+        estimator=template,
+        command_space=teacher.command_space,
+    )
     examples = Examples(*(np.concatenate(parts) for parts in zip(*lessons, strict=True)))
     if isinstance(policy.head, DiscreteHead):  # unlike training, teachers may do the same everywhere
         indices = policy.head.to_indices(examples.actions)

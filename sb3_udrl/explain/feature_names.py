@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_udrl.commands.command_space import UNASKED, CommandSpace
+
 # By the tables in the documentation of Gymnasium's environments
 _KNOWN: dict[str, tuple[str, ...]] = {
     "Acrobot": ("cos theta 1", "sin theta 1", "cos theta 2", "sin theta 2", "velocity of theta 1", "velocity of theta 2"),
@@ -28,8 +30,6 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "Pendulum": ("cos theta", "sin theta", "angular velocity"),
 }
 _KNOWN["LunarLanderContinuous"] = _KNOWN["LunarLanderSparse"] = _KNOWN["LunarLander"]
-
-COMMAND_NAMES = ("desired return", "desired horizon")
 
 
 def feature_names(env: VecEnv | gym.Env[Any, Any]) -> list[str]:
@@ -53,13 +53,23 @@ def feature_names(env: VecEnv | gym.Env[Any, Any]) -> list[str]:
     return list(known) if len(known) == len(by_space) else by_space
 
 
-def input_names(env: VecEnv | gym.Env[Any, Any]) -> list[str]:
+def input_names(env: VecEnv | gym.Env[Any, Any], command_space: CommandSpace) -> list[str]:
     """
-    The names of all that a behavior function reads: :func:`feature_names`, desired return and desired horizon.
+    The names of all that a behavior function reads: :func:`feature_names`, and those of the command.
 
     :param env: the environment
+    :param command_space: the commands that it takes
     """
-    return [*feature_names(env), *COMMAND_NAMES]
+    return [*feature_names(env), *command_names(command_space)]
+
+
+def command_names(command_space: CommandSpace) -> list[str]:
+    """
+    What the inputs of a command are called: ``desired return``, ...
+
+    :param command_space: the commands
+    """
+    return [name if name.startswith(UNASKED) else f"desired {name}" for name in command_space.input_names]
 
 
 def _attribute(env: VecEnv | gym.Env[Any, Any], name: str) -> Any:

@@ -13,8 +13,9 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.explain.decisions import decide, policy_of
-from sb3_udrl.explain.feature_names import COMMAND_NAMES, names_by_space
+from sb3_udrl.explain.feature_names import names_by_space
 from sb3_udrl.forest import ForestPolicy
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class PermutationImportance(NamedTuple):
     """
     How much decisions depend on each input.
 
-    :param names: of the inputs: numbers of the observation, whole images, desired return, desired horizon, and ``command``,
-        both at once; relative commands have no horizon, so only the desired return
+    :param names: of the inputs: numbers of the observation, whole images, each part of the command, and ``command``, all of
+        them at once where there are several
     :param changes: by how much decisions change when an input is shuffled over the situations, ``(n_names, n_repeats)``:
         the share of components of discrete actions that become others, or the mean absolute change of continuous ones
     """
@@ -50,7 +51,7 @@ def permutation_importance(
 
     What is measured is agreement with the policy itself, not return: a change of mind may be harmless. Only what differs
     among the situations can be shuffled: to see what commands do, let the episodes be played under different ones,
-    ``play(model, env, command=(desired_returns, desired_horizons))`` with one per environment. Inputs that say the same
+    ``play(model, env, command={"return": desired_returns})`` with one per environment. Inputs that say the same
     stand in for each other.
 
     :param model: a model or its policy
@@ -72,11 +73,11 @@ def permutation_importance(
             order = rng.permutation(len(decisions))
             shuffled = decide(policy, _shuffled(observations, key, columns, order), command)
             changes[name].append(_difference(policy.action_space, decisions, shuffled))
-    for name, which in _command_parts(policy.relative):
+    for name, which in _command_parts(policy.command_space):
         changes[name] = []
         for _ in range(n_repeats):
             order = rng.permutation(len(decisions))
-            other = Command(*(row[order] if i in which else row for i, row in enumerate(command)))
+            other = Command({part: row[order] if part in which else row for part, row in command.parts.items()})
             changes[name].append(_difference(policy.action_space, decisions, decide(policy, observations, other)))
     return PermutationImportance(list(changes), np.array(list(changes.values())))
 
@@ -87,7 +88,7 @@ def impurity_importance(model: CommandedAlgorithm | BehaviorPolicy) -> NDArray[n
     impurity of the data that it was fitted to, as a share. Inputs with many different values are favored.
 
     :param model: a model with a ``ForestPolicy``, or that policy
-    :return: for the numbers of the observation, desired return and desired horizon, ``(n_inputs,)``
+    :return: for the numbers of the observation and of the command, ``(n_inputs,)``
     :raises ValueError: if the behavior function has no such importances
     """
     policy = policy_of(model)
@@ -122,9 +123,10 @@ def _observation_parts(space: spaces.Space[Any], names: list[str] | None) -> lis
     return parts
 
 
-def _command_parts(relative: bool) -> list[tuple[str, tuple[int, ...]]]:
-    desired_return, desired_horizon = COMMAND_NAMES
-    return [(desired_return, (0,))] if relative else [(desired_return, (0,)), (desired_horizon, (1,)), ("command", (0, 1))]
+def _command_parts(space: CommandSpace) -> list[tuple[str, tuple[str, ...]]]:
+    """Name, and parts that are shuffled together."""
+    single: list[tuple[str, tuple[str, ...]]] = [(f"desired {name}", (name,)) for name in space.names]
+    return [*single, ("command", space.names)] if len(single) > 1 else single
 
 
 def _shuffled(observations: Observation, key: str | None, columns: slice, order: NDArray[np.int64]) -> Observation:

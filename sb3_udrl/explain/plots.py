@@ -68,7 +68,7 @@ def plot_command_grid(
     grid: CommandGrid, path: str | Path, title: str = "What commands change", component: int = 0, first_action: int = 0
 ) -> None:
     """
-    For relative commands, a line per action; else the probability of each action over desired return and horizon, side by
+    Over one part of commands, a line per action; over two, the probability of each action, side by
     side. For continuous actions, the action itself.
 
     :param grid: result of ``command_grid``
@@ -78,26 +78,28 @@ def plot_command_grid(
     :param first_action: number of the first discrete action
     :raises ImportError: if matplotlib is missing
     """
-    outputs = grid.outputs[:, :, component]  # (n_horizons, n_returns, n_values)
+    outputs = grid.outputs[:, :, component]  # (n_y, n_x, n_values)
     n_values = outputs.shape[2]
     labels = [f"action {i + first_action}" for i in range(n_values)] if n_values > 1 else ["action"]
     quantity = "probability" if n_values > 1 else "action"
-    if np.isinf(grid.desired_horizons).all():
-        axes = new_axes(title, "asked for: standard deviations above the usual", quantity)
+    (x_part, x), *further = grid.axes.items()
+    if not further:
+        axes = new_axes(title, f"desired {x_part}", quantity)
         for i, label in enumerate(labels):
-            axes.plot(grid.desired_returns, outputs[0, :, i], label=label)
+            axes.plot(x, outputs[0, :, i], label=label)
         axes.legend(frameon=False)
         axes.figure.savefig(path, dpi=100)
         return
+    ((y_part, y),) = further
     figure = new_axes("", "", "").figure
     figure.clear()
     figure.set_size_inches(1 + 3 * n_values, 3.5)
     every = figure.subplots(1, n_values, sharey=True, squeeze=False)[0]
     limits = {"vmin": 0.0, "vmax": 1.0} if n_values > 1 else {}
     for i, axes in enumerate(every):
-        mesh = axes.pcolormesh(grid.desired_returns, grid.desired_horizons, outputs[:, :, i], shading="nearest", **limits)
-        axes.set(title=labels[i], xlabel="desired return")
-    every[0].set_ylabel("desired horizon")
+        mesh = axes.pcolormesh(x, y, outputs[:, :, i], shading="nearest", **limits)
+        axes.set(title=labels[i], xlabel=f"desired {x_part}")
+    every[0].set_ylabel(f"desired {y_part}")
     figure.suptitle(title)
     figure.colorbar(mesh, ax=list(every), label=quantity)
     figure.savefig(path, dpi=100)

@@ -10,6 +10,8 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import describe
 from sb3_udrl.explain import plots
 from sb3_udrl.explain.command_grid import command_grid
 from sb3_udrl.explain.contributions import contributions, explainable, over_time
@@ -20,7 +22,7 @@ from sb3_udrl.explain.rules import rules, tree_of
 from sb3_udrl.explain.situations import Situations, play
 
 if TYPE_CHECKING:
-    from sb3_udrl.udrl import UDRL
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 _MOST_SITUATIONS = 2000  # behind the permutation importance
 
@@ -35,9 +37,9 @@ class Report:
     :param n_episodes: episodes to look at
     """
 
-    def __init__(self, model: UDRL, env: VecEnv, folder: Path, n_episodes: int) -> None:
+    def __init__(self, model: CommandedAlgorithm, env: VecEnv, folder: Path, n_episodes: int) -> None:
         self.model, self.env, self.folder, self.n_episodes = model, env, folder, n_episodes
-        self.names, self.inputs = feature_names(env), input_names(env)
+        self.names, self.inputs = feature_names(env), input_names(env, model.command_space)
         self.text: list[str] = []
 
     def write(self, title: str, distills: bool, max_leaf_nodes: int, seed: int) -> None:
@@ -51,7 +53,7 @@ class Report:
         """
         self.text = [f"# {title}"]
         situations = play(self.model, self.env, self.n_episodes)
-        asked = _command_text(self.model)
+        asked = describe(self.model.policy.own_command())
         mean, std = situations.returns.mean(), situations.returns.std()
         self.text.append(f"Asked for {asked}; greedy return of {self.n_episodes} episodes: {mean:.1f} +- {std:.1f}.")
         if explainable(self.model):
@@ -144,25 +146,20 @@ class Report:
         self.text.append("\n".join(["| | return |", "|---|---|", *lines]))
 
 
-def _command_text(model: UDRL) -> str:
-    desired_return, desired_horizon = model.policy.eval_command.tolist()
-    if model.policy.relative:
-        return f"{desired_return:.1f} standard deviations above the usual"
-    return f"a return of {desired_return:.1f} in {desired_horizon:.0f} steps"
-
-
-def _several_commands(model: UDRL, n_envs: int) -> tuple[Any, Any]:
-    """One per environment: deviations from -3 to 3, or from a tenth of the model's own command to all of it."""
-    desired_return, desired_horizon = model.policy.eval_command.tolist()
-    if model.policy.relative:
-        return np.linspace(-3, 3, n_envs), np.full(n_envs, np.inf)
-    shares = np.linspace(0.1, 1, n_envs)
-    return shares * desired_return, np.maximum(1, np.random.default_rng(0).permutation(shares) * desired_horizon)
+def _several_commands(model: CommandedAlgorithm, n_envs: int) -> Command:
+    """One per environment: advantages from -3 to 3, or from a tenth of the model's own command to all of it."""
+    own, shares = model.policy.own_command(), np.linspace(0.1, 1, n_envs)
+    values: dict[str, Any] = {"advantage": np.linspace(-3, 3, n_envs)}
+    if "return" in own.parts:
+        values = {"return": shares * own["return"][0]}
+    if "horizon" in own.parts:
+        values["horizon"] = np.maximum(1, np.random.default_rng(0).permutation(shares) * own["horizon"][0])
+    return model.command_space.make(values, n_envs)
 
 
 def _sample(situations: Situations) -> Situations:
     rows = np.random.default_rng(0).permutation(len(situations.steps))[:_MOST_SITUATIONS]
-    command = type(situations.command)(*(row[rows] for row in situations.command))
+    command = situations.command.rows(rows)
     observations = map_observation(lambda part: part[rows], situations.observations)
     return Situations(
         observations, command, situations.actions[rows], situations.episodes[rows], situations.steps[rows], situations.returns

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from sb3_udrl.explain.contributions import FORESTS, tree_based
 from sb3_udrl.explain.decisions import policy_of
-from sb3_udrl.explain.feature_names import COMMAND_NAMES, names_by_space
+from sb3_udrl.explain.feature_names import command_names, names_by_space
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.heads import DiscreteHead
 
@@ -99,9 +99,11 @@ def checked_input_names(policy: BehaviorPolicy, names: list[str] | None) -> list
     :param names: None for indices
     :raises ValueError: if there are not as many as inputs
     """
-    by_index = [*names_by_space(policy.observation_space), *COMMAND_NAMES]
+    by_index = [*names_by_space(policy.observation_space), *command_names(policy.command_space)]
     if names is not None and len(names) != len(by_index):
-        raise ValueError(f"names has {len(names)} entries, and there are {len(by_index)} inputs, the command's two included")
+        raise ValueError(
+            f"names has {len(names)} entries, and there are {len(by_index)} inputs, those of the command included"
+        )
     return names or by_index
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.buffers.arrays import Array, Observation, map_observation
-from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.evaluation.evaluate import RawRewards
 from sb3_udrl.explain.decisions import policy_of
 
@@ -43,7 +43,7 @@ def play(
     env: VecEnv,
     n_episodes: int = 10,
     deterministic: bool = True,
-    command: tuple[ArrayLike, ArrayLike] | None = None,
+    command: CommandLike | None = None,
 ) -> Situations:
     """
     Play complete episodes, dealt out over the environments in advance, so that short ones are not preferred.
@@ -52,7 +52,7 @@ def play(
     :param env: the environment
     :param n_episodes: number of episodes
     :param deterministic: the most likely actions instead of draws
-    :param command: desired return and horizon, numbers or one per environment; by default the model's own
+    :param command: what is asked for, as for ``predict``; by default the model's own
     :raises ValueError: if the number of episodes is below one
     """
     if n_episodes < 1:
@@ -66,19 +66,19 @@ def play(
     kept: list[tuple[Any, ...]] = []
     while (playing := current < last).any():
         actions, state = policy.predict(
-            observations, state, starts, deterministic, command=command, reward=tracked.raw_rewards
+            observations, state, starts, deterministic, command=command, reward=tracked.raw_rewards, info=tracked.infos
         )
         rows = np.flatnonzero(playing)
-        kept.append((_take(observations, rows), state[0][rows], state[1][rows], actions[rows], current[rows], steps[rows]))
+        kept.append((_take(observations, rows), state[0][rows], actions[rows], current[rows], steps[rows]))
         observations, _, starts, _ = tracked.step(actions)
         returns[current[rows]] += tracked.raw_rewards[rows]
         steps = np.where(starts, 0, steps + 1)
         current = current + starts
     seen, *columns = zip(*kept, strict=True)
-    desired_return, desired_horizon, taken, episodes, numbers = (np.concatenate(column) for column in columns)
+    asked, taken, episodes, numbers = (np.concatenate(column) for column in columns)
     order = np.argsort(episodes, kind="stable")
     everything = map_observation(lambda *parts: np.concatenate(parts), *seen)
-    command_of_each = Command(desired_return[order], desired_horizon[order])
+    command_of_each = policy.command_space.from_rows(asked[order])
     return Situations(_take(everything, order), command_of_each, taken[order], episodes[order], numbers[order], returns)
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.buffers.sampling import SAMPLINGS
-from sb3_udrl.commands.command import Command
+from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies.base import FitOptions
 
 
@@ -41,39 +40,40 @@ class Examples(NamedTuple):
         return Examples(self.inputs[rows], self.actions[rows], weights, self.held_out[rows])
 
 
-def to_inputs(observations: Any, command: Command) -> NDArray[np.float32]:
+def to_inputs(observations: Any, command: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     One row of numbers per situation: the observation, the parts of a dictionary one after the other, then the command.
 
     :param observations: arrays or tensors ``(n, *observation_shape)``, or a dictionary of such
-    :param command: ``(n,)``
+    :param command: as the command space makes it, NaN where a part is not asked for, ``(n, n_command_inputs)``
     :return: ``(n, n_inputs)``
-    :raises ValueError: if a number is not finite
+    :raises ValueError: if a number of the observation is not finite
     """
-    n = len(command.desired_return)
+    n = len(command)
     parts = list(observations.values()) if isinstance(observations, dict) else [observations]
     columns = [(part.cpu().numpy() if isinstance(part, th.Tensor) else part).reshape(n, -1) for part in parts]
-    inputs = np.concatenate([*columns, command.as_inputs()], axis=1, dtype=np.float32)
-    if not np.isfinite(inputs).all():
+    inputs = np.concatenate([*columns, command], axis=1, dtype=np.float32)
+    if not np.isfinite(inputs[:, : -command.shape[1]]).all() or np.isinf(command).any():
         raise ValueError("the observation or the command holds NaN or infinity: forests decide by finite numbers only")
     return inputs
 
 
 def draw_examples(
-    replay_buffer: EpisodicReplayBuffer, max_transitions: int | None, options: FitOptions, takes_weights: bool, holds_out: bool
+    hindsight: Hindsight, max_transitions: int | None, options: FitOptions, takes_weights: bool, holds_out: bool
 ) -> Examples:
     """
     All transitions of the buffer, or as many as allowed, by the weights of the buffer's ``sampling``.
 
-    :param replay_buffer: at least one episode
+    :param hindsight: at least one episode
     :param max_transitions: at most so many, drawn without repetition; no bound if None
-    :param options: ``validation_fraction`` and ``env``
+    :param options: ``validation_fraction`` and ``normalizer``
     :param takes_weights: whether the estimator can weigh transitions; else they are drawn by their weights, with repetition
     :param holds_out: whether to hold a share of the episodes out; a single one is both learned from and looked at
     """
-    rng, n_episodes, lengths = replay_buffer.rng, replay_buffer.n_episodes, replay_buffer.lengths
-    batch = replay_buffer.transitions(np.arange(n_episodes), options.env)
-    inputs = to_inputs(batch.observations, Command(batch.desired_return, batch.desired_horizon))
+    replay_buffer, rng = hindsight.buffer, hindsight.rng
+    n_episodes, lengths = replay_buffer.n_episodes, replay_buffer.lengths
+    batch = hindsight.transitions(np.arange(n_episodes), options.normalizer)
+    inputs = to_inputs(batch.observations, hindsight.command_space.inputs(batch.command))
     held_out = np.zeros(n_episodes, dtype=bool)
     if holds_out and n_episodes > 1:
         held_out[rng.permutation(n_episodes)[: int(np.ceil(options.validation_fraction * n_episodes))]] = True

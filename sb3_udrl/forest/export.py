@@ -18,7 +18,7 @@ def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
     Write what was learned to an ONNX file.
 
     Its input ``X``, single precision, ``(n, n_inputs)``, is what :func:`~sb3_udrl.forest.examples.to_inputs` makes: the
-    observation as one row, then the desired return and the desired horizon, which is 0 for relative commands. For discrete
+    observation as one row, then the command as ``policy.command_space.inputs`` makes it. For discrete
     actions its outputs are ``action``, the most likely one, ``(n,)`` or ``(n, n_components)``, and ``probabilities`` of the
     actions that the data held; for continuous ones it is ``variable``, the mean, ``(n, n_components)``.
 

@@ -10,12 +10,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
-from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.forest.estimators import can_grow, make_estimator, prepare, rejuvenated, takes_weights, threads
 from sb3_udrl.forest.examples import Examples, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
+from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport
 
 _N_LOOKED_AT = 1024  # examples behind the logged figures, at most
@@ -57,6 +58,7 @@ class ForestPolicy(BehaviorPolicy):
         lack keep a place
     :param standardize: standardize the inputs first, for estimators that go by distances
     :param n_jobs: cores to fit on, and to decide on where there are 1,000 situations or more at once; -1 for all
+    :param command_space: the commands that it takes; by default a return within a horizon
     :raises ValueError: if an argument is out of its range, or the estimator does not exist or lacks what is needed
     """
 
@@ -74,8 +76,9 @@ class ForestPolicy(BehaviorPolicy):
         smoothing: float = 0.01,
         standardize: bool = False,
         n_jobs: int = 1,
+        command_space: CommandSpace | None = None,
     ) -> None:
-        super().__init__(observation_space, action_space)
+        super().__init__(observation_space, action_space, command_space=command_space)
         if not refit_share > 0:
             raise ValueError(f"refit_share={refit_share}: must be positive")
         at_least_one = {"refit_episodes": refit_episodes, "new_trees": new_trees, "max_transitions": max_transitions}
@@ -126,20 +129,22 @@ class ForestPolicy(BehaviorPolicy):
         return {
             "observation_space": self.observation_space,
             "action_space": self.action_space,
+            "command_space": self.command_space,
             "lr_schedule": self._dummy_schedule,
             **{name: getattr(self, name) for name in names},
         }
 
     # Learning
 
-    def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:
+    def fit(self, hindsight: Hindsight, options: FitOptions) -> FitReport:
         """
         Fit a new estimator to the transitions of the buffer, if that has changed enough since the last time.
 
-        :param replay_buffer: episodes to learn from, at least one
-        :param options: ``validation_fraction``, to measure the deviation of continuous actions with, and ``env``
+        :param hindsight: what to learn from, at least one episode
+        :param options: ``validation_fraction``, to measure the deviation of continuous actions with, and ``normalizer``
         :raises ValueError: if the data hold a single action; what was learned before stays
         """
+        replay_buffer = hindsight.buffer
         now = Progress(replay_buffer.n_episodes_added, replay_buffer.n_transitions_added, replay_buffer.n_transitions)
         if self.learned is not None and not self._is_due(now):
             return FitReport(0, {})
@@ -147,7 +152,7 @@ class ForestPolicy(BehaviorPolicy):
         seed = int(replay_buffer.rng.integers(2**31))
         estimator = prepare(self._template, n_components, seed, self.n_jobs, self.standardize)
         examples = draw_examples(
-            replay_buffer,
+            hindsight,
             self.max_transitions,
             options,
             takes_weights=takes_weights(estimator),
@@ -217,13 +222,14 @@ class ForestPolicy(BehaviorPolicy):
         deterministic: bool = False,
         temperature: th.Tensor | None = None,
     ) -> NDArray[Any]:
-        outputs = self.outputs(to_inputs(observation, command))
+        outputs = self.outputs(to_inputs(observation, self.command_space.inputs(command)))
         if deterministic:
             return self.head.mode(outputs)
         return self.head.draw(outputs, self.learned, 1.0 if temperature is None else temperature.cpu().numpy(), TorchDraws())
 
     def actor(self, rng: np.random.Generator) -> Actor:
         def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
-            return self.head.draw(self.outputs(to_inputs(observations, command)), self.learned, temperature, rng)
+            inputs = to_inputs(observations, self.command_space.inputs(command))
+            return self.head.draw(self.outputs(inputs), self.learned, temperature, rng)
 
         return draw

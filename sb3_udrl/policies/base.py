@@ -15,9 +15,11 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_udrl.buffers import EpisodicReplayBuffer
-from sb3_udrl.commands.command import Command, advance, make_command
-from sb3_udrl.evaluation.tracking import tracked_rewards
+from sb3_udrl.commands.command import Command, CommandLike
+from sb3_udrl.commands.command_space import COMMAND_SPACES, CommandSpace
+from sb3_udrl.commands.parts import Step, as_rows
+from sb3_udrl.commands.rewards import tracked_rewards
+from sb3_udrl.labels import Hindsight
 
 PolicyState = tuple[NDArray[Any], ...]
 Actor = Callable[[Any, Command, NDArray[np.float32]], NDArray[Any]]  # observations, commands, temperatures -> actions
@@ -33,7 +35,7 @@ class FitOptions(NamedTuple):
     :param learning_rate: current value of the schedule
     :param patience: epochs without improvement on held-out episodes after which to stop; None takes all the steps
     :param validation_fraction: share of the episodes that is held out, with ``patience``
-    :param env: normalizes the stored raw observations, if given
+    :param normalizer: normalizes the stored raw observations, if given
     :param progress_remaining: share of the environment steps of ``learn`` that is still to come
     """
 
@@ -42,7 +44,7 @@ class FitOptions(NamedTuple):
     learning_rate: float
     patience: int | None = None
     validation_fraction: float = 0.1
-    env: VecNormalize | None = None
+    normalizer: VecNormalize | None = None
     progress_remaining: float = 1.0
 
 
@@ -62,20 +64,28 @@ class BehaviorPolicy(BasePolicy):
     """
     Base of all behavior functions. A subclass implements :meth:`act` and :meth:`fit`; the rest is here.
 
-    The parameters are those of SB3's ``BasePolicy``.
+    :param args: as for SB3's ``BasePolicy``
+    :param command_space: the commands that it takes; by default a return within a horizon
+    :param kwargs: as for SB3's ``BasePolicy``
     """
 
     eval_command: th.Tensor
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, command_space: CommandSpace | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.command_space = command_space or COMMAND_SPACES["absolute"]
         self.optimizer = None  # type: ignore[assignment]  # stays so where nothing is learned by gradient
-        self.register_buffer("eval_command", th.tensor([0.0, 1.0]))  # saved with the weights
+        initial = self.command_space.to_rows(self.command_space.default())[0]
+        self.register_buffer("eval_command", th.as_tensor(initial, dtype=th.float32))  # saved with the weights
 
-    @property
-    def relative(self) -> bool:
-        """Whether it takes relative commands: its evaluation command is a standing one, from the start."""
-        return bool(self.eval_command[1].isinf())
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        saved = state_dict.get(f"{prefix}eval_command")
+        if saved is not None and len(saved) == 2 and saved[1].isinf():  # a relative command as revisions before 0.2 wrote it
+            state_dict[f"{prefix}eval_command"] = saved[:1]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "command_space": self.command_space}
 
     @abstractmethod
     def act(
@@ -112,51 +122,50 @@ class BehaviorPolicy(BasePolicy):
         return draw
 
     @abstractmethod
-    def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:
+    def fit(self, hindsight: Hindsight, options: FitOptions) -> FitReport:
         """
-        Learn from the buffer in this behavior function's own way.
+        Learn from the stored episodes in this behavior function's own way.
 
-        :param replay_buffer: episodes to learn from, at least one
+        :param hindsight: stored steps with the commands that they fulfilled, of at least one episode
         :param options: how
         """
 
-    def set_command(self, desired_return: float, desired_horizon: float) -> None:
+    def set_command(self, command: CommandLike, desired_horizon: float | None = None) -> None:
         """
         Set the command that :meth:`predict` starts episodes with.
 
-        :param desired_return: in raw reward units; in standard deviations above the usual for relative commands
-        :param desired_horizon: in steps, at least one; infinite for relative commands
-        :raises ValueError: if a value is not finite, the horizon is below one, or the command is of the kind that this
-            behavior function does not learn
+        :param command: as for :meth:`initial_command`
+        :param desired_horizon: in steps, together with a desired return
+        :raises ValueError: as :meth:`initial_command` does
         """
-        command = self.initial_command(1, (desired_return, desired_horizon))
-        self.eval_command = th.as_tensor(np.concatenate(command), dtype=th.float32, device=self.device)
+        if desired_horizon is not None:
+            if not isinstance(command, int | float | np.number):
+                raise ValueError(f"desired_horizon={desired_horizon}: goes with a desired return, not with {command!r}")
+            command = (command, desired_horizon)
+        asked = self.initial_command(1, command)
+        rows = self.command_space.to_rows(asked)[0]
+        self.eval_command = th.as_tensor(rows, dtype=th.float32, device=self.eval_command.device)
+
+    def own_command(self) -> Command:
+        """The command that :meth:`predict` starts episodes with when it is given none, one row."""
+        return self.command_space.from_rows(self.eval_command.cpu().numpy()[None].astype(np.float64))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         n_envs = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
         return th.as_tensor(self.act(observation, self.initial_command(n_envs), deterministic))
 
-    def initial_command(self, n_envs: int, command: tuple[ArrayLike, ArrayLike] | None = None) -> Command:
+    def initial_command(self, n_envs: int, command: CommandLike | None = None) -> Command:
         """
         What an episode starts with.
 
         :param n_envs: number of rows
-        :param command: desired return and horizon, numbers or ``(n_envs,)``; by default what :meth:`set_command` set
-        :raises ValueError: if the command is not finite, of another shape, or of the kind that this behavior function does
-            not learn
+        :param command: a desired return; a pair of desired return and desired horizon; a dictionary of values by part, such as
+            ``{"advantage": 1.0, "horizon": 50}``, an empty one to ask for nothing; or a ``Command``. Values are numbers or
+            ``(n_envs,)``. By default what :meth:`set_command` set
+        :raises ValueError: if a value is not finite, out of range or of another shape, or this behavior function does not take
+            such commands
         """
-        try:
-            desired_return, desired_horizon = self.eval_command.tolist() if command is None else command
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"command={command!r}: give a pair of desired return and desired horizon") from error
-        initial = make_command(desired_return, desired_horizon, n_envs)
-        if (np.isinf(initial.desired_horizon) != self.relative).any():
-            raise ValueError(
-                f"desired_horizon is {desired_horizon}, and this model takes {'relative' if self.relative else 'absolute'} "
-                "commands: relative ones have the horizon numpy.inf, absolute ones a finite one; the command samplers "
-                '"adaptive" and "joint" suit both'
-            )
-        return initial
+        return self.command_space.make(self.own_command() if command is None else command, n_envs)
 
     def predict(
         self,
@@ -165,23 +174,25 @@ class BehaviorPolicy(BasePolicy):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         *,
-        command: tuple[ArrayLike, ArrayLike] | None = None,
+        command: CommandLike | None = None,
         reward: ArrayLike | None = None,
+        info: Any = None,
     ) -> tuple[NDArray[Any], PolicyState]:
         """
         Choose actions, and carry the remaining command along in the state.
 
-        The command falls by the reward of the step before. That is ``reward`` if given; else it is read from the
+        The desired return falls by the reward of the step before. That is ``reward`` if given; else it is read from the
         ``Monitor`` of the environment under :func:`~sb3_udrl.evaluation.track`; else it is estimated as the desired
-        return per step of the desired horizon.
+        return per step of the desired horizon, and as zero where no horizon is asked for.
 
         :param observation: one observation or a batch, ``(n_envs, *observation_shape)``, or a dictionary of such
         :param state: what the last call returned; None starts new episodes
         :param episode_start: environments whose episode starts here, ``(n_envs,)``
         :param deterministic: the most likely action instead of a draw
-        :param command: desired return and horizon of the episodes that start here, numbers or ``(n_envs,)``;
-            by default what :meth:`set_command` set
+        :param command: what is asked of the episodes that start here, as for :meth:`initial_command`
         :param reward: raw reward of the step before, a number or ``(n_envs,)``
+        :param info: what the environments said besides at the step before, one dictionary or ``n_envs`` of them: needed by
+            parts of commands that count something in it, which stay as they are without
         :return: actions, ``(n_envs, *action_shape)`` or ``action_shape``, and the next state
         :raises ValueError: if an argument has the wrong shape or is not finite
         """
@@ -193,7 +204,7 @@ class BehaviorPolicy(BasePolicy):
             )
         observations, vectorized = self.obs_to_tensor(observation)
         n_envs = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
-        current, new_state = self._next_command(state, episode_start, n_envs, command, reward)
+        current, new_state = self._next_command(state, episode_start, n_envs, command, reward, info)
         actions = self.act(observations, current, deterministic).reshape((-1, *(self.action_space.shape or ())))
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
@@ -204,10 +215,11 @@ class BehaviorPolicy(BasePolicy):
         state: PolicyState | None,
         episode_start: NDArray[np.bool_] | None,
         n_envs: int,
-        command: tuple[ArrayLike, ArrayLike] | None,
+        command: CommandLike | None,
         reward: ArrayLike | None,
+        info: Any,
     ) -> tuple[Command, PolicyState]:
-        """The command of this step, and the state (return, horizon, steps so far, Monitor's steps before the episode)."""
+        """The command of this step, and the state: command ``(n_envs, n_parts)``, steps so far, Monitor's steps before."""
         starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
         n_rows = n_envs if state is None else len(state[0])
         if n_rows != n_envs or len(starts) != n_envs:
@@ -218,26 +230,39 @@ class BehaviorPolicy(BasePolicy):
         if state is None:
             starts = np.ones(n_envs, dtype=bool)
             state = (
-                np.zeros(n_envs),
-                np.ones(n_envs),
+                np.full((n_envs, len(self.command_space.names)), np.nan),
                 np.zeros(n_envs, dtype=np.int64),
                 np.zeros(n_envs, dtype=np.int64),
             )
-        previous, steps, offsets = Command(state[0], state[1]), state[2] + 1, state[3]
+        previous, steps, offsets = self.command_space.from_rows(state[0]), state[1] + 1, state[2]
         tracked = tracked_rewards(n_envs)
         if reward is None:
-            rewards = previous.desired_return / previous.desired_horizon
+            rewards = estimated_rewards(previous)
             if tracked is not None:
                 fresh = tracked.n_steps - offsets == steps  # else the environment is not the one that was stepped
                 rewards = np.where(fresh, tracked.last_rewards, rewards)
         else:
-            rewards = np.asarray(reward, dtype=np.float64)
-            if rewards.shape not in ((), (1,), (n_envs,)) or not np.isfinite(rewards).all():
+            rewards = as_rows("reward", reward, n_envs)
+            if not np.isfinite(rewards).all():
                 raise ValueError(f"reward={reward}: give a finite number, or one per environment, shape ({n_envs},)")
-        current = advance(previous, rewards)
+        infos = [info] * n_envs if isinstance(info, dict) else info
+        current = self.command_space.advance(previous, Step(rewards, infos))
         if starts.any():
             current = current.where(starts, self.initial_command(n_envs, command))
             steps = np.where(starts, 0, steps)
             if tracked is not None:
                 offsets = np.where(starts, tracked.n_steps, offsets)
-        return current, (current.desired_return, current.desired_horizon, steps, offsets)
+        return current, (self.command_space.to_rows(current), steps, offsets)
+
+
+def estimated_rewards(command: Command) -> NDArray[np.float64]:
+    """
+    What the next step is likely to pay if the command is fulfilled: the desired return per step of the desired horizon; zero
+    where it does not say.
+
+    :param command: ``n`` rows
+    :return: ``(n,)``
+    """
+    if not {"return", "horizon"} <= set(command.parts):
+        return np.zeros(len(command))
+    return np.nan_to_num(command.desired_return / command.desired_horizon)

@@ -15,9 +15,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
-from sb3_udrl.buffers import CommandBatch
 from sb3_udrl.buffers.arrays import map_observation, to_tensor
 from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.labels import CommandBatch
 from sb3_udrl.policies.action_heads import GaussianHead, make_action_head
 from sb3_udrl.policies.base import Actor, Noise
 from sb3_udrl.policies.conditioning import ConditionedMlp
@@ -54,6 +55,7 @@ class CommandPolicy(GradientFit):
     :param normalize_images: divide images by 255
     :param optimizer_class: optimizer of all parameters
     :param optimizer_kwargs: its arguments, except for the learning rate; ``fused=True`` for Adam by default
+    :param command_space: the commands that it takes; by default a return within a horizon
     """
 
     default_features_extractor: ClassVar[type[BaseFeaturesExtractor] | None] = None
@@ -79,12 +81,14 @@ class CommandPolicy(GradientFit):
         normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        command_space: CommandSpace | None = None,
     ) -> None:
         super().__init__(
             observation_space,
             action_space,
             features_extractor_class or self.default_features_extractor or suitable_features_extractor(observation_space),
             features_extractor_kwargs,
+            command_space=command_space,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             # fused Adam takes a quarter of the time on networks of this size
@@ -100,12 +104,13 @@ class CommandPolicy(GradientFit):
         self.standardize_observations, self.average_weights = standardize_observations, average_weights
 
         self.features_extractor = self.make_features_extractor()
+        n_inputs = len(self.command_space.input_names)
         self.trunk = ConditionedMlp(
-            self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, embedding_dim
+            self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, embedding_dim, n_inputs
         )
         self.action_head = make_action_head(self.trunk.latent_dim, action_space, box_head, box_head_kwargs)
         self.feature_standardizer = self._make_feature_standardizer()
-        self.command_standardizer = Standardizer(2)
+        self.command_standardizer = Standardizer(n_inputs)
         if ortho_init:
             self.features_extractor.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
             self.trunk.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
@@ -152,11 +157,16 @@ class CommandPolicy(GradientFit):
         return self.features_extractor(preprocess_obs(observation, self.observation_space, self.normalize_images))
 
     def _command_input(self, command: th.Tensor) -> th.Tensor:
-        standardized = self.command_standardizer(command)
-        for column, scale in enumerate((self.return_scale, self.horizon_scale)):
-            if scale is not None:
-                standardized[:, column] = command[:, column] * scale
+        standardized = self.command_standardizer(command).nan_to_num()  # what is not asked for is as usual
+        for column, scale in self.fixed_scales():
+            standardized[:, column] = (command[:, column] * scale).nan_to_num()
         return standardized
+
+    def fixed_scales(self) -> list[tuple[int, float]]:
+        """Columns of the command that are scaled by a given factor instead of being standardized, with that factor."""
+        scales = {"return": self.return_scale, "horizon": self.horizon_scale}
+        names = self.command_space.input_names
+        return [(names.index(name), scale) for name, scale in scales.items() if scale is not None and name in names]
 
     def act(
         self,
@@ -206,14 +216,14 @@ class CommandPolicy(GradientFit):
         What :meth:`forward` takes.
 
         :param command: one row per observation, in raw units
-        :return: ``(n, 2)``, on the device of the network
+        :return: ``(n, n_inputs)``, on the device of the network
         """
-        return th.from_numpy(command.as_inputs()).to(self.eval_command.device)
+        return th.from_numpy(self.command_space.inputs(command)).to(self.eval_command.device)
 
     def to_tensors(self, batch: CommandBatch) -> Examples:
         return (
             map_observation(lambda rows: to_tensor(rows, self.device), batch.observations),
-            self.command_tensor(Command(batch.desired_return, batch.desired_horizon)),
+            self.command_tensor(batch.command),
             to_tensor(batch.actions, self.device),
         )
 

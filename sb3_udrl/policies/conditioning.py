@@ -107,6 +107,7 @@ class ConditionedMlp(nn.Module):
     :param activation_fn: non-linearity of the hidden layers
     :param conditioning: a key of ``CONDITIONINGS``
     :param embedding_dim: the command is embedded to this size first; 0 passes it on as it is
+    :param n_inputs: length of the standardized command
     :raises ValueError: if ``conditioning`` is unknown, or ``embedding_dim`` negative
     """
 
@@ -117,6 +118,7 @@ class ConditionedMlp(nn.Module):
         activation_fn: type[nn.Module],
         conditioning: str,
         embedding_dim: int,
+        n_inputs: int = 2,
     ) -> None:
         super().__init__()
         if conditioning not in CONDITIONINGS:
@@ -124,10 +126,10 @@ class ConditionedMlp(nn.Module):
         if embedding_dim < 0:
             raise ValueError(f"embedding_dim={embedding_dim}: must be at least 0, which stands for no embedding")
         first, further = CONDITIONINGS[conditioning]
-        command_dim = embedding_dim or 2
+        command_dim = embedding_dim or n_inputs
         self.embed: nn.Module = nn.Identity()
         if embedding_dim and conditioning != "masked":
-            self.embed = nn.Sequential(nn.Linear(2, embedding_dim), nn.Tanh())
+            self.embed = nn.Sequential(nn.Linear(n_inputs, embedding_dim), nn.Tanh())
         if net_arch:
             sizes = [features_dim, *net_arch]
             layers = [
@@ -146,7 +148,7 @@ class ConditionedMlp(nn.Module):
     def forward(self, features: th.Tensor, command: th.Tensor) -> th.Tensor:
         """
         :param features: ``(n, features_dim)``
-        :param command: standardized return and horizon, ``(n, 2)``
+        :param command: standardized, ``(n, n_inputs)``
         :return: ``(n, latent_dim)``
         """
         embedded = self.embed(command)

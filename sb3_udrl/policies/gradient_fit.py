@@ -14,13 +14,13 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import update_learning_rate
 from torch.nn.utils import parameters_to_vector
 
-from sb3_udrl.buffers import CommandBatch, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.action_heads import ActionHead
 from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
 
 _BATCHES_PER_DRAW = 64  # batches are cut from large draws, so that these share the cost of drawing
-Examples = tuple[Any, th.Tensor, th.Tensor]  # observations, commands (n, 2), actions
+Examples = tuple[Any, th.Tensor, th.Tensor]  # observations, commands (n, n_inputs), actions
 
 
 class GradientFit(BehaviorPolicy):
@@ -33,14 +33,14 @@ class GradientFit(BehaviorPolicy):
     def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
         """
         :param observation: a batch, ``(n, *observation_shape)``, or a dictionary of such
-        :param command: desired return and horizon in raw units, ``(n, 2)``
+        :param command: as the command space makes them for behavior functions, ``(n, n_inputs)``
         :return: parameters of the action distribution, ``(n, n_params)``
         """
 
     @abstractmethod
     def to_tensors(self, batch: CommandBatch) -> Examples:
         """
-        Observations, commands ``(n, 2)`` and actions of a batch, on the device of the network.
+        Observations, commands ``(n, n_inputs)`` and actions of a batch, on the device of the network.
 
         :param batch: a batch of the replay buffer
         """
@@ -54,23 +54,23 @@ class GradientFit(BehaviorPolicy):
         :param commands: as in :meth:`forward`
         """
 
-    def fit(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> FitReport:
+    def fit(self, hindsight: Hindsight, options: FitOptions) -> FitReport:
         """
         Take gradient steps on random batches, and end at the average of the weights over the second half of them, which
         acts more steadily than the last ones (suffix averaging, arXiv 1109.5647, section 4); or go through all episodes
         until held-out ones get no better.
 
-        :param replay_buffer: episodes to learn from, at least one
+        :param hindsight: what to learn from, at least one episode
         :param options: how
         """
         self.set_training_mode(True)
         update_learning_rate(self.optimizer, options.learning_rate)
         self.action_head.set_progress(options.progress_remaining)
         if options.patience is not None:
-            return self._fit_to_convergence(replay_buffer, options, options.patience)
+            return self._fit_to_convergence(hindsight, options, options.patience)
         losses, batch, total = [], None, th.zeros(())
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]  # frozen ones stay bit by bit
-        for batch in self._batches(replay_buffer, options):
+        for batch in self._batches(hindsight, options):
             losses.append(self._step(*batch))
             if self.average_weights and len(losses) > options.gradient_steps // 2:
                 total = total + parameters_to_vector(learned).detach()
@@ -88,31 +88,31 @@ class GradientFit(BehaviorPolicy):
         self.optimizer.step()
         return loss.detach()
 
-    def _batches(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions) -> Iterator[Examples]:
+    def _batches(self, hindsight: Hindsight, options: FitOptions) -> Iterator[Examples]:
         """Random batches, as many as there are gradient steps."""
         left, size = options.gradient_steps, options.batch_size
         while left > 0:
             n_batches = min(left, _BATCHES_PER_DRAW)
-            draw = self.to_tensors(replay_buffer.sample(n_batches * size, options.env))
+            draw = self.to_tensors(hindsight.sample(n_batches * size, options.normalizer))
             if left == options.gradient_steps:
                 self.update_statistics(*draw[:2])
             for start in range(0, n_batches * size, size):
                 yield _rows(draw, slice(start, start + size))
             left -= n_batches
 
-    def _fit_to_convergence(self, replay_buffer: EpisodicReplayBuffer, options: FitOptions, patience: int) -> FitReport:
+    def _fit_to_convergence(self, hindsight: Hindsight, options: FitOptions, patience: int) -> FitReport:
         """Epochs over all training episodes; the weights that did best on the held-out ones are kept."""
-        order = replay_buffer.rng.permutation(replay_buffer.n_episodes)
+        order = hindsight.rng.permutation(hindsight.buffer.n_episodes)
         n_held_out = int(np.ceil(options.validation_fraction * len(order)))
         # a single episode is both learned from and looked at
         held_out, learned = order[:n_held_out], order[n_held_out:] if len(order) > n_held_out else order
-        examples = self.to_tensors(replay_buffer.transitions(learned, options.env))
-        validation = self.to_tensors(replay_buffer.transitions(held_out, options.env))
+        examples = self.to_tensors(hindsight.transitions(learned, options.normalizer))
+        validation = self.to_tensors(hindsight.transitions(held_out, options.normalizer))
         self.update_statistics(*examples[:2])
         n_updates, waited = 0, 0
         best_loss, best_weights, train_loss = float("inf"), self.state_dict(), th.zeros(())
         while n_updates < options.gradient_steps and waited < patience:
-            shuffled = th.as_tensor(replay_buffer.rng.permutation(len(examples[1])), device=self.device)
+            shuffled = th.as_tensor(hindsight.rng.permutation(len(examples[1])), device=self.device)
             for rows in shuffled.split(options.batch_size)[: options.gradient_steps - n_updates]:
                 train_loss = self._step(*_rows(examples, rows))
                 n_updates += 1

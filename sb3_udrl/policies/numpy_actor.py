@@ -55,20 +55,23 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
     :param policy: a network for which :func:`is_known` holds
     """
     dim, space = policy.features_extractor.features_dim, policy.observation_space
+    command_space, command_dim = policy.command_space, len(policy.command_space.input_names)
     keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
     mean, factor, bound = _standardization(policy)
     layers = [_LAYERS[type(layer)](layer) for layer in policy.trunk.conditioned_layers()]
     head, linear_in_command = _linear(policy.action_head.linear), policy.trunk.linear_in_command
 
     def forward(observations: Any, command: Command) -> Floats:
-        n = len(command.desired_return)
-        inputs = np.empty((n, dim + 2), dtype=np.float32)
+        n = len(command)
+        inputs = np.empty((n, dim + command_dim), dtype=np.float32)
         if keys is None:
             inputs[:, :dim] = observations.reshape(n, dim)
         else:
             inputs[:, :dim] = np.concatenate([observations[key].reshape(n, -1) for key in keys], axis=1)
-        inputs[:, dim:] = command.as_inputs()
+        inputs[:, dim:] = command_space.inputs(command)
         inputs = ((inputs - mean) * factor).clip(-bound, bound)
+        if command_space.partial:
+            inputs[:, dim:][np.isnan(inputs[:, dim:])] = 0
         hidden, condition = inputs[:, :dim], inputs[:, dim:]
         for layer in layers:
             hidden = layer(hidden, condition)
@@ -103,20 +106,20 @@ _METHODS = ("act", "forward", "_features", "_command_input")
 
 
 def _standardization(policy: CommandPolicy) -> tuple[Floats, Floats, Floats]:
-    """Mean, factor and bound of each feature and of the two parts of the command, ``(features_dim + 2,)`` each."""
+    """Mean, factor and bound of each feature and of each input of the command, ``(features_dim + n_inputs,)`` each."""
     rows = []
     for module, dim in (
         (policy.feature_standardizer, policy.features_extractor.features_dim),
-        (policy.command_standardizer, 2),
+        (policy.command_standardizer, len(policy.command_space.input_names)),
     ):
         if isinstance(module, Standardizer):
             rows.append((module.mean.cpu().numpy(), module.inverse_std.cpu().numpy(), np.full(dim, CLIP)))
         else:
             rows.append((np.zeros(dim), np.ones(dim), np.full(dim, np.inf)))
     mean, factor, bound = (np.concatenate(parts).astype(np.float32) for parts in zip(*rows, strict=True))
-    for column, scale in ((-2, policy.return_scale), (-1, policy.horizon_scale)):
-        if scale is not None:
-            mean[column], factor[column], bound[column] = 0, scale, np.inf
+    for column, scale in policy.fixed_scales():
+        column += policy.features_extractor.features_dim
+        mean[column], factor[column], bound[column] = 0, scale, np.inf
     return mean, factor, bound
 
 

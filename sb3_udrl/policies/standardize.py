@@ -34,12 +34,17 @@ class Standardizer(nn.Module):
         """
         Take the statistics of a batch into account.
 
-        :param batch: ``(n, dim)``
+        :param batch: ``(n, dim)``; NaN where there is nothing
         """
         self.n_updates += 1
         rate = max(self.momentum, 1.0 / self.n_updates.item())
-        self.mean.lerp_(batch.mean(0), rate)
-        self.second_moment.lerp_(batch.square().mean(0), rate)
+        there = ~batch.isnan()
+        values, n_there = batch.nan_to_num(), there.sum(0)
+        seen = n_there > 0
+        self.mean.copy_(th.where(seen, self.mean.lerp(values.sum(0) / n_there, rate), self.mean))
+        self.second_moment.copy_(
+            th.where(seen, self.second_moment.lerp(values.square().sum(0) / n_there, rate), self.second_moment)
+        )
         variance = self.second_moment - self.mean.square()
         # a constant input has no scale: leave it at the mean instead of blowing up rounding errors
         smallest = 1e-6 * self.second_moment + 1e-12
@@ -47,7 +52,7 @@ class Standardizer(nn.Module):
 
     def forward(self, vectors: th.Tensor) -> th.Tensor:
         """
-        :param vectors: ``(n, dim)``
-        :return: the same, standardized and clipped
+        :param vectors: ``(n, dim)``; NaN where there is nothing
+        :return: the same, standardized and clipped; NaN stays NaN
         """
         return ((vectors - self.mean) * self.inverse_std).clamp(-CLIP, CLIP)

@@ -18,7 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl import UDRL
-from sb3_udrl.evaluation.tracking import set_tracked_env
+from sb3_udrl.commands.rewards import set_tracked_env
 from sb3_udrl.zoo.hyperparams import hyperparams_path
 
 if TYPE_CHECKING:

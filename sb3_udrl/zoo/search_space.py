@@ -11,7 +11,8 @@ import optuna
 
 Params = dict[str, Any]
 
-_OF_THE_BUFFER = ("sampling", "sampling_temperature", "gamma", "gae_lambda", "local_scale", "redistribute_rewards")
+_OF_THE_BUFFER = ("sampling", "sampling_temperature")
+_OF_THE_LABELS = ("gamma", "gae_lambda", "local_scale", "redistribute_rewards")
 
 
 def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params) -> Params:
@@ -77,6 +78,9 @@ def convert_udrl_params(sampled_params: Params) -> Params:
     if "min_std" in params:
         min_std, left = params.pop("min_std"), params.pop("min_std_left")
         policy_kwargs["box_head_kwargs"] = {"min_std": min_std, "final_min_std": left * min_std}
+    labels = {name: params.pop(name) for name in _OF_THE_LABELS if name in params}
+    if labels:
+        params["label_kwargs"] = {"advantage": labels}
     return {
         "batch_size": 2 ** params.pop("batch_size_pow"),
         # Per step of the vectorized environment, so that training as often is not also training more

@@ -1,4 +1,4 @@
-"""Relative labels: how much better it went than usual from such a situation."""
+"""The arithmetic of advantage labels: how much better it went than usual from such a situation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RESOLUTION = 1e-12  # of the returns: what differs by less, differs by rounding
 _BLOCK = 1024  # images converted at a time
 
 
-class Outcomes(NamedTuple):
+class Followed(NamedTuple):
     """
     What followed each of ``n`` steps that lie end to end, episode by episode.
 
@@ -34,7 +34,7 @@ class Outcomes(NamedTuple):
     """
 
     returns: Floats
-    steps: NDArray[np.int64]
+    steps: NDArray[np.integer[Any]]
     open_ended: NDArray[np.bool_]
 
     def over(self, rows: Rows, horizon: Rows, gamma: float) -> Floats:
@@ -87,7 +87,7 @@ def local_fit(values: Floats, offsets: Floats) -> tuple[Floats, Floats]:
     return mean - (center * slopes[:, :, 0]).sum(1), residuals.std(1)
 
 
-def own_shares(differences: Floats, steps: NDArray[np.int64], gamma: float, gae_lambda: float) -> Floats:
+def own_shares(differences: Floats, steps: NDArray[np.integer[Any]], gamma: float, gae_lambda: float) -> Floats:
     """
     What each step has to answer for itself of how much better it went than usual: what went better from later steps on is
     these steps' doing, the less so the later they come. It is the weighting of generalized advantage estimation

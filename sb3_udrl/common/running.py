@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers import EpisodeRecorder
 from sb3_udrl.buffers.arrays import Array, Observation
-from sb3_udrl.commands.command import Command, advance, make_command
+from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.commands.parts import Step
 
 
 class RunningEpisodes:
@@ -19,15 +22,24 @@ class RunningEpisodes:
 
     :param observation_space: space of one environment
     :param action_space: space of one environment
+    :param command_space: the commands that episodes are played under
     :param n_envs: number of environments
     :param max_episode_steps: longest episode that is believed to end
     """
 
     def __init__(
-        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], n_envs: int, max_episode_steps: int
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        command_space: CommandSpace,
+        n_envs: int,
+        max_episode_steps: int,
     ) -> None:
-        self.recorder = EpisodeRecorder(observation_space, action_space, n_envs, max_episode_steps)
-        self.command = make_command(0, 1, n_envs)  # what is still to be fulfilled
+        self.command_space = command_space
+        self.recorder = EpisodeRecorder(
+            observation_space, action_space, n_envs, max_episode_steps, recorded=command_space.recorded
+        )
+        self.command = command_space.make(command_space.default(), n_envs)  # what is still to be fulfilled
         self.asked = self.command  # what was asked for at the start
         self.warm_up = np.ones(n_envs, dtype=bool)  # played without a command
         self.starts = np.ones(n_envs, dtype=bool)  # at their first step
@@ -68,11 +80,17 @@ class RunningEpisodes:
         """
         self.warm_up = np.where(starts, command is None, self.warm_up)
         if command is not None:
-            for running, fresh in zip(self.command, command, strict=True):
-                running[starts] = fresh
-            self.asked = self.asked.where(starts, self.command)
+            self.command = self.command.put(starts, command)
+            self.asked = self.asked.put(starts, command)
 
-    def record(self, observations: Observation, actions: Array, rewards: Array, dones: NDArray[np.bool_]) -> None:
+    def record(
+        self,
+        observations: Observation,
+        actions: Array,
+        rewards: Array,
+        dones: NDArray[np.bool_],
+        infos: Sequence[dict[str, Any]],
+    ) -> None:
         """
         Add a step to every episode and advance its command.
 
@@ -80,7 +98,9 @@ class RunningEpisodes:
         :param actions: ``(n_envs, *action_shape)``
         :param rewards: raw rewards, ``(n_envs,)``
         :param dones: episodes that this step ends, ``(n_envs,)``
+        :param infos: what the environments say besides
         """
-        self.recorder.record(observations, actions, rewards)
-        self.command = advance(self.command, rewards)
+        step = Step(rewards, infos)
+        self.recorder.record(observations, actions, rewards, self.command_space.amounts(step))
+        self.command = self.command_space.advance(self.command, step)
         self.starts = dones

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_udrl.buffers.relative import Features, Floats
+from sb3_udrl.labels.neighbors import Features, Floats
 
 _N_KNOTS = 16  # per variable
 _RIDGE = 3e-4  # where changes have a mean square of one
@@ -35,7 +35,7 @@ class EpisodeSummaries(NamedTuple):
 
 
 def redistributed_rewards(
-    summaries: EpisodeSummaries, situations: Features, actions: Floats, rewards: Floats, steps_to_go: NDArray[np.int64]
+    summaries: EpisodeSummaries, situations: Features, actions: Floats, rewards: Floats, steps_to_go: NDArray[np.integer[Any]]
 ) -> Floats:
     """
     Rewards of the same sum over each episode, that say early on what it is going to return.

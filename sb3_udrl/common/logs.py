@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import safe_mean
 from sb3_udrl.policies import FitReport
 
 if TYPE_CHECKING:
-    from sb3_udrl.udrl.udrl import UDRL
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 
 def record_training(logger: Logger, report: FitReport, learning_rate: float, n_updates: int, fit_time: float) -> None:
@@ -33,7 +33,29 @@ def record_training(logger: Logger, report: FitReport, learning_rate: float, n_u
     logger.record("train/fit_time", fit_time)
 
 
-def dump_logs(model: UDRL, iterations: int) -> None:
+def record_outcomes(model: CommandedAlgorithm) -> None:
+    """
+    Record what recent episodes were asked for and achieved, and the command that ``predict`` starts with.
+
+    :param model: the model that is trained
+    """
+    logger, outcomes = model.logger, model.outcomes
+    for name in model.command_space.names:
+        asked, achieved = outcomes.asked(name), outcomes.achieved(name)
+        under = ~np.isnan(asked)
+        if under.any():
+            logger.record(f"command/desired_{name}", asked[under].mean())
+            if not np.isnan(achieved[under]).all():
+                logger.record(f"command/{name}_error", np.nanmean(np.abs(achieved - asked)[under]))
+        own = float(model.policy.own_command()[name][0])
+        if not np.isnan(own):
+            logger.record(f"command/eval_{name}", own)
+    if len(outcomes):
+        logger.record("command/achieved_return", outcomes.achieved("return").mean())
+        logger.record("command/achieved_horizon", outcomes.achieved("horizon").mean())
+
+
+def dump_logs(model: CommandedAlgorithm, iterations: int) -> None:
     """
     Write SB3's own figures and those about commands and buffer to the logger.
 
@@ -51,19 +73,7 @@ def dump_logs(model: UDRL, iterations: int) -> None:
         logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in model.ep_info_buffer]))
     if model.ep_success_buffer:
         logger.record("rollout/success_rate", safe_mean(model.ep_success_buffer))
-    if model.obedience:
-        desired_return, desired_horizon, achieved_return, achieved_horizon = np.transpose(model.obedience)
-        logger.record("command/desired_return", desired_return.mean())
-        logger.record("command/achieved_return", achieved_return.mean())
-        logger.record("command/achieved_horizon", achieved_horizon.mean())
-        if not model.policy.relative:  # relative commands have no horizon, and speak of deviations instead of returns
-            logger.record("command/desired_horizon", desired_horizon.mean())
-            logger.record("command/return_error", np.abs(achieved_return - desired_return).mean())
-            logger.record("command/horizon_error", np.abs(achieved_horizon - desired_horizon).mean())
-    eval_return, eval_horizon = model.policy.eval_command.tolist()
-    logger.record("command/eval_return", eval_return)
-    if not model.policy.relative:
-        logger.record("command/eval_horizon", eval_horizon)
+    record_outcomes(model)
     buffer = model.replay_buffer
     logger.record("buffer/n_episodes", buffer.n_episodes)
     logger.record("buffer/n_transitions", buffer.n_transitions)

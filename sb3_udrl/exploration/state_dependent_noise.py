@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Observation
-from sb3_udrl.exploration import RunningInputs
+from sb3_udrl.exploration.warm_up import RunningInputs
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
 from sb3_udrl.policies.action_heads import GaussianHead
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from sb3_udrl.buffers import BUFFERS_BY_COMMANDS, EpisodicReplayBuffer
+from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.policies import BehaviorPolicy
 
 if TYPE_CHECKING:
-    from sb3_udrl.udrl.udrl import UDRL
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 
-def check_arguments(model: UDRL) -> None:
+def check_arguments(model: CommandedAlgorithm) -> None:
     """
     Refuse arguments that are out of their range.
 
@@ -26,13 +25,16 @@ def check_arguments(model: UDRL) -> None:
             f"policy={model.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
             "If this is a saved model, load it with the algorithm that saved it"
         )
-    if model.commands not in BUFFERS_BY_COMMANDS:
-        raise ValueError(f"commands={model.commands!r}: choose one of {sorted(BUFFERS_BY_COMMANDS)}")
-    fitting = BUFFERS_BY_COMMANDS[model.commands]
-    if model.replay_buffer_class is not None and model.replay_buffer_class.relative != fitting.relative:
+    if model.replay_buffer_class is not None and not issubclass(model.replay_buffer_class, EpisodicReplayBuffer):
         raise ValueError(
-            f"replay_buffer_class={model.replay_buffer_class.__name__} does not label what commands={model.commands!r} ask "
-            f"for: derive it from {fitting.__name__}"
+            f"replay_buffer_class={model.replay_buffer_class.__name__} stores transitions, UDRL learns from whole episodes: "
+            "leave it away, or derive it from EpisodicReplayBuffer"
+        )
+    trailing = (model.replay_buffer_kwargs or {}).get("trailing_probability", 1)
+    if "advantage" in model.command_space and trailing != 1:
+        raise ValueError(
+            f"trailing_probability={trailing}: labels of advantages have no segments, leave it at 1 and set "
+            "label_kwargs=dict(advantage=dict(gamma=...)) instead"
         )
     at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
     for name, minimum in at_least.items():
@@ -40,27 +42,26 @@ def check_arguments(model: UDRL) -> None:
             raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
     if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
         raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
-    if model.patience is not None and model.patience < 1:
-        raise ValueError(f"patience={model.patience}: must be at least 1, or None for a fixed number of gradient steps")
-    if not 0 < model.validation_fraction < 1:
-        raise ValueError(f"validation_fraction={model.validation_fraction}: must be between 0 and 1")
-    for name, most in (("temperature", np.inf), ("epsilon", 1.0)):
-        values = np.asarray(getattr(model, name), dtype=np.float64)
-        if values.size == 0 or not ((values >= 0) & (values <= most) & np.isfinite(values)).all():
-            raise ValueError(f"{name}={getattr(model, name)}: every value must be finite and lie between 0 and {most}")
 
 
-def make_replay_buffer(model: UDRL) -> EpisodicReplayBuffer:
+def make_replay_buffer(model: CommandedAlgorithm) -> EpisodicReplayBuffer:
     """
     An empty buffer of the class and with the arguments that were given.
 
     :param model: a model whose attributes hold the arguments of its constructor
     :raises ValueError: if an argument is out of its range or unknown
     """
-    buffer_class = model.replay_buffer_class or BUFFERS_BY_COMMANDS[model.commands]
+    buffer_class = model.replay_buffer_class or EpisodicReplayBuffer
     kwargs = model.replay_buffer_kwargs or {}
     try:
-        return buffer_class(model.buffer_size, model.observation_space, model.action_space, seed=model.rng, **kwargs)
+        return buffer_class(
+            model.buffer_size,
+            model.observation_space,
+            model.action_space,
+            recorded=model.command_space.recorded,
+            seed=model.rng,
+            **kwargs,
+        )
     except TypeError as error:
         raise ValueError(f"replay_buffer_kwargs={kwargs} do not fit {buffer_class.__name__}: {error}") from error
 

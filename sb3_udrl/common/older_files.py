@@ -1,0 +1,79 @@
+"""Settings and files that earlier revisions wrote, in today's terms."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.outcomes import Outcome
+from sb3_udrl.labels import AdvantageLabeler, Hindsight
+
+if TYPE_CHECKING:
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+
+_OF_LABELS = {  # arguments of the replay buffer that are arguments of the labels of advantages now
+    "gamma",
+    "gae_lambda",
+    "n_neighbors",
+    "n_references",
+    "local_scale",
+    "relabel_share",
+    "redistribute_rewards",
+}
+
+
+def upgrade_settings(model: CommandedAlgorithm) -> None:
+    """
+    Bring what an earlier revision saved, or a constructor was given as then, to today's attributes.
+
+    :param model: with the attributes that the constructor or the file has set
+    """
+    if getattr(model.replay_buffer_class, "older", False):
+        model.replay_buffer_class = None
+    buffer_kwargs = model.replay_buffer_kwargs or {}
+    moved = {name: value for name, value in buffer_kwargs.items() if name in _OF_LABELS}
+    if moved:
+        warnings.warn(
+            f"replay_buffer_kwargs={moved}: these belong to the labels now, pass label_kwargs=dict(advantage={moved})",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        model.replay_buffer_kwargs = {name: value for name, value in buffer_kwargs.items() if name not in moved} or None
+        labels = model.label_kwargs or {}
+        model.label_kwargs = {**labels, "advantage": {**moved, **labels.get("advantage", {})}}
+    for desired_return, desired_horizon, achieved_return, achieved_horizon in vars(model).pop("obedience", ()):
+        relative = np.isinf(desired_horizon)
+        asked = {"advantage": desired_return} if relative else {"return": desired_return, "horizon": desired_horizon}
+        model.outcomes.rows.append(Outcome(asked, {"return": achieved_return, "horizon": achieved_horizon}))
+
+
+def upgrade_running_state(state: dict[str, Any], model: CommandedAlgorithm) -> dict[str, Any]:
+    """
+    The content of a file of :meth:`save_replay_buffer` in today's terms.
+
+    :param state: what the file holds, of today or earlier
+    :param model: the model that it is for
+    :raises ValueError: if its commands are not those of the model
+    """
+    if "hindsight" in state:
+        return state
+    buffer: EpisodicReplayBuffer = state["replay_buffer"]
+    hindsight = Hindsight(buffer, model.command_space, model.label_kwargs)
+    command, asked, warm_up, at_start = state["running"]
+    relative = bool(np.isinf(asked[1]).all())
+    if relative != ("advantage" in model.command_space):
+        raise ValueError(f"it was saved by a model with other commands than {list(model.command_space.names)}")
+    names = ("advantage",) if relative else ("return", "horizon")
+    for labeler in hindsight.labelers:
+        if isinstance(labeler, AdvantageLabeler):
+            labeler.take_over(vars(buffer))
+    return {
+        **state,
+        "hindsight": hindsight,
+        "running": (*(Command(dict(zip(names, rows, strict=False))) for rows in (command, asked)), warm_up, at_start),
+        "exploration": {"warm_up": state["warm_up"], "noise": state.get("noise")},
+    }

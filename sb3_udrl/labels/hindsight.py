@@ -1,0 +1,114 @@
+"""What a behavior function learns from: stored steps, each with a command that it fulfilled in hindsight."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.labels.advantage import AdvantageLabeler
+from sb3_udrl.labels.labeler import HorizonLabeler, Labeler, SumLabeler
+
+# By the name of the part; parts that are not listed are sums of what their steps contribute
+LABELERS: dict[str, type[Labeler]] = {"return": SumLabeler, "horizon": HorizonLabeler, "advantage": AdvantageLabeler}
+
+
+class CommandBatch(NamedTuple):
+    """
+    Supervised examples: in this situation, under this command, this was done.
+
+    :param observations: ``(n, *observation_shape)``, or a dictionary of such; tensors if the buffer has a device
+    :param actions: ``(n, *action_shape)``
+    :param command: what was fulfilled, ``n`` rows
+    """
+
+    observations: Observation
+    actions: Array
+    command: Command
+
+
+class Hindsight:
+    """
+    The stored episodes as supervised examples (arXiv 1912.02877, section 2.3.3).
+
+    :param buffer: the stored episodes
+    :param command_space: what labels are made for
+    :param label_kwargs: further arguments of labelers, by the name of the part
+    :raises ValueError: if an argument is unknown or out of its range
+    """
+
+    def __init__(
+        self,
+        buffer: EpisodicReplayBuffer,
+        command_space: CommandSpace,
+        label_kwargs: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self.buffer, self.command_space = buffer, command_space
+        self.labelers = make_labelers(command_space, label_kwargs or {})
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The generator of the buffer's draws."""
+        return self.buffer.rng
+
+    def relabel(self) -> None:
+        """Bring all labels up to date: a step of every training, before examples are drawn."""
+        for labeler in self.labelers:
+            labeler.relabel(self.buffer)
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> CommandBatch:
+        """
+        Draw examples.
+
+        :param batch_size: number of transitions
+        :param env: normalizes the observations as it does now, if given
+        :raises ValueError: if the buffer is empty
+        """
+        return self.batch(self.buffer.draw_rows(batch_size), env)
+
+    def transitions(self, episodes: NDArray[Any], env: VecNormalize | None = None) -> CommandBatch:
+        """
+        All transitions of some episodes.
+
+        :param episodes: their indices
+        :param env: normalizes the observations as it does now, if given
+        """
+        return self.batch(self.buffer.episode_rows(episodes), env)
+
+    def batch(self, rows: NDArray[np.int64], env: VecNormalize | None = None) -> CommandBatch:
+        """
+        Some transitions.
+
+        :param rows: their rows in the buffer, ``(n,)``
+        :param env: normalizes the observations as it does now, if given
+        """
+        segments = self.buffer.draw_segments(rows)
+        labels = {labeler.name: labeler.label(self.buffer, rows, segments) for labeler in self.labelers}
+        return CommandBatch(*self.buffer.take(rows, env), Command(labels))
+
+
+def make_labelers(command_space: CommandSpace, label_kwargs: dict[str, dict[str, Any]]) -> list[Labeler]:
+    """
+    A labeler for every part.
+
+    :param command_space: the parts
+    :param label_kwargs: further arguments, by the name of the part
+    :raises ValueError: if an argument is unknown or out of its range
+    """
+    unknown = sorted(set(label_kwargs) - set(command_space.names))
+    if unknown:
+        raise ValueError(f"label_kwargs={label_kwargs}: commands have no part {', '.join(unknown)}")
+    labelers = []
+    for name in command_space.names:
+        labeler_class, kwargs = LABELERS.get(name, SumLabeler), label_kwargs.get(name, {})
+        try:
+            labelers.append(labeler_class(name, **kwargs))
+        except TypeError as error:
+            raise ValueError(f"label_kwargs={label_kwargs} do not fit {labeler_class.__name__}: {error}") from error
+    return labelers

@@ -1,0 +1,58 @@
+"""What stored steps fulfilled, seen from behind: one labeler for each part of a command."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+
+
+class Labeler(ABC):
+    """
+    Says what steps fulfilled of one part of a command.
+
+    :param name: the name of that part
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def relabel(self, buffer: EpisodicReplayBuffer) -> None:  # noqa: B027  # most have nothing to prepare
+        """
+        Take new episodes into account, before every training. Here, labels need no preparation.
+
+        :param buffer: the stored episodes, at least one
+        """
+
+    @abstractmethod
+    def label(self, buffer: EpisodicReplayBuffer, rows: NDArray[np.int64], segments: NDArray[np.int32]) -> NDArray[np.float32]:
+        """
+        What some steps fulfilled; without side effects.
+
+        :param buffer: the stored episodes
+        :param rows: the steps, ``(n,)``
+        :param segments: over how many steps from there, ``(n,)``
+        :return: ``(n,)``
+        """
+
+
+class SumLabeler(Labeler):
+    """The sum of what followed: of rewards, or of what another part counts (arXiv 1912.02877, section 2.3.3)."""
+
+    def label(self, buffer: EpisodicReplayBuffer, rows: NDArray[np.int64], segments: NDArray[np.int32]) -> NDArray[np.float32]:
+        to_go = buffer.sums_to_go(self.name)
+        labels = to_go.take(rows)
+        cut = segments < buffer.steps_to_go.take(rows)
+        if cut.any():
+            labels[cut] -= to_go[rows[cut] + segments[cut]]
+        return labels
+
+
+class HorizonLabeler(Labeler):
+    """The number of steps in which it followed (arXiv 1912.02877, section 2.3.3)."""
+
+    def label(self, buffer: EpisodicReplayBuffer, rows: NDArray[np.int64], segments: NDArray[np.int32]) -> NDArray[np.float32]:
+        return segments.astype(np.float32)
