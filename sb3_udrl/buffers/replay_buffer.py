@@ -294,6 +294,14 @@ class EpisodicReplayBuffer:
             self._columns[name].extend(np.full(len(self._rewards), np.nan))
         return self._columns[name].rows
 
+    def has_column(self, name: str) -> bool:
+        """
+        Whether :meth:`column` has made this one since the buffer was made or reset.
+
+        :param name: its name
+        """
+        return name in self._columns
+
     def stored_rows(self) -> NDArray[np.int64]:
         """The rows of all stored episodes, oldest first, ``(n_transitions,)``."""
         ends = np.cumsum(self.lengths)

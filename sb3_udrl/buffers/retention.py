@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sb3_udrl.buffers.bands import bands_of
+
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]
@@ -61,8 +63,24 @@ def keep_mixed(returns: FloatArray, lengths: IntArray, max_transitions: float, m
     return keep
 
 
+def keep_bands(returns: FloatArray, lengths: IntArray, max_transitions: float, max_episodes: float) -> BoolArray:
+    """
+    Episodes of all returns alike: the fullest of equally wide bands of return lose their oldest episodes. Parameters as above.
+    """
+    band = bands_of(returns)
+    order = np.argsort(band, kind="stable")[::-1]  # by band, newest first
+    before = np.cumsum(lengths[order]) - lengths[order]
+    bands_in_order = band[order]
+    firsts = np.flatnonzero(np.r_[True, bands_in_order[1:] != bands_in_order[:-1]])
+    within = before - np.repeat(before[firsts], np.diff(np.r_[firsts, len(order)]))  # transitions of newer ones in its band
+    ranks = np.arange(len(order)) - np.repeat(firsts, np.diff(np.r_[firsts, len(order)]))
+    level = np.lexsort((ranks, within + lengths[order]))  # bands fill up evenly, newest episodes first
+    return fitting(order[level], lengths, max_transitions, max_episodes)
+
+
 RETENTIONS: dict[str, Callable[[FloatArray, IntArray, float, float], BoolArray]] = {
     "recent": keep_recent,
     "best": keep_best,
     "mixed": keep_mixed,
+    "bands": keep_bands,
 }

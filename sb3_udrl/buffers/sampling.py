@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sb3_udrl.buffers.bands import bands_of
 from sb3_udrl.buffers.retention import best_first
+
+_THIN_BAND = 500  # transitions: a single episode would be learned by heart
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
@@ -52,9 +55,20 @@ def by_rank(returns: FloatArray, lengths: IntArray, temperature: float) -> Float
     return weights
 
 
+def by_bands(returns: FloatArray, lengths: IntArray, temperature: float) -> FloatArray:
+    """
+    Equally wide bands of return are equally likely, and within each one every transition; thin bands, of fewer than 500
+    transitions, less so. Parameters as :func:`by_transitions`.
+    """
+    band = bands_of(returns)
+    transitions = np.bincount(band, weights=lengths)
+    return lengths / np.maximum(transitions, _THIN_BAND)[band]
+
+
 SAMPLINGS: dict[str, Callable[[FloatArray, IntArray, float], FloatArray]] = {
     "transitions": by_transitions,
     "episodes": by_episodes,
     "return": by_return,
     "rank": by_rank,
+    "bands": by_bands,
 }

@@ -40,6 +40,16 @@ class CommandSpace:
         return f"CommandSpace({list(self.names)}, partial={self.partial})"
 
     @property
+    def mask_share(self) -> float:
+        """Share of examples that ask for nothing, as guidance needs it; with a single part, or all of them, there is none."""
+        return 0.1 if self.partial and len(self.names) > 1 else 0.0
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The parts of which an episode says by itself what it achieved: all but advantages."""
+        return tuple(part.name for part in self.parts if part.measured)
+
+    @property
     def recorded(self) -> tuple[str, ...]:
         """The summed parts whose amounts are stored with every episode; rewards always are."""
         return tuple(part.name for part in self.parts if isinstance(part, SummedPart) and part.name != "return")
@@ -75,6 +85,14 @@ class CommandSpace:
             part.check(row)
             rows[part.name] = row
         return Command(rows)
+
+    def nothing(self, n_envs: int) -> Command:
+        """
+        Rows that ask for nothing.
+
+        :param n_envs: number of rows
+        """
+        return Command({name: np.full(n_envs, np.nan) for name in self.names})
 
     def default(self) -> Command:
         """What is asked for before anything is known: as usual, or where that is no part as little as there is; one row."""

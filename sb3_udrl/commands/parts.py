@@ -34,6 +34,7 @@ class CommandPart(ABC):
 
     name: ClassVar[str]
     lowest: ClassVar[float] = -np.inf  # the least value that can be asked for
+    measured: ClassVar[bool] = True  # whether an episode says by itself what it achieved
     sums: ClassVar[bool] = False  # whether it is a sum over the steps to come, so that a value per step says something too
 
     @abstractmethod
@@ -128,6 +129,7 @@ class Advantage(CommandPart):
     """
 
     name = "advantage"
+    measured = False
 
     def advance(self, values: FloatArray, step: Step) -> FloatArray:
         return values

@@ -109,6 +109,9 @@ class FixedCommands(CommandSampler):
         if known:  # so that a mistake shows here
             CommandSpace(list(known)).make(known)
 
+    def _init_callback(self) -> None:
+        self.best()  # complains where the model does not take it
+
     def sample(self, observations: Observation) -> Command:
         return self.model.command_space.make(self.command, n_rows(observations))
 

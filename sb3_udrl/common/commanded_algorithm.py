@@ -20,7 +20,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands import CommandLike, CommandPart, CommandSampler, make_command_sampler, make_command_space
 from sb3_udrl.commands.command import Command
@@ -98,16 +98,8 @@ class CommandedAlgorithm(BaseAlgorithm):
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
-        self.hindsight = Hindsight(make_replay_buffer(self), self.command_space, self.label_kwargs)
-        policy_class = cast(type[BehaviorPolicy], self.policy_class)
-        policy = policy_class(
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            command_space=self.command_space,
-            **self.policy_kwargs,
-        )
-        self.policy = policy.to(self.device)
+        self.policy = self.make_policy().to(self.device)
+        self.hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)
         self._running = RunningEpisodes(
             self.observation_space, self.action_space, self.command_space, self.n_envs, self.max_episode_steps
         )
@@ -133,6 +125,17 @@ class CommandedAlgorithm(BaseAlgorithm):
             self.rng.bit_generator.state = np.random.default_rng([seed, 1]).bit_generator.state
 
     # What a subclass says
+
+    def make_policy(self) -> BehaviorPolicy:
+        """The behavior function, not yet on its device."""
+        policy_class = cast(type[BehaviorPolicy], self.policy_class)
+        return policy_class(
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            command_space=self.command_space,
+            **self.policy_kwargs,
+        )
 
     def begin_acting(self) -> None:
         """Prepare to collect; what was learned does not change until the next call."""
@@ -235,7 +238,8 @@ class CommandedAlgorithm(BaseAlgorithm):
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """
-        Learn from the stored episodes, and choose the command that ``predict`` starts with.
+        Learn from the stored episodes, and choose the command that ``predict`` starts with; before ``learn`` as well, if the
+        replay buffer was filled.
 
         :param gradient_steps: number of steps, for those who take steps
         :param batch_size: transitions per step
@@ -296,11 +300,19 @@ class CommandedAlgorithm(BaseAlgorithm):
     def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
         """Store the episodes that ended, and begin the next ones in the same environments."""
         for env in np.flatnonzero(dones).tolist():
-            episode = self._running.recorder.finish(env, infos[env].get("TimeLimit.truncated", False))
-            self.replay_buffer.add(episode)
-            if not self._running.warm_up[env]:
-                self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
+            self.store(self._running.recorder.finish(env, infos[env].get("TimeLimit.truncated", False)), env)
         self.begin_episodes(dones)
+
+    def store(self, episode: Episode, env: int) -> None:
+        """
+        Keep a finished episode, and what came of its command.
+
+        :param episode: the episode
+        :param env: index of the environment
+        """
+        self.replay_buffer.add(episode)
+        if not self._running.warm_up[env]:
+            self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
 
     # SB3's hooks
 
@@ -347,11 +359,13 @@ class CommandedAlgorithm(BaseAlgorithm):
         return [*super()._excluded_save_params(), "rng", "hindsight", "command_space", "_running", "_command_sampler"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", *(["policy.optimizer"] if self.policy.optimizer is not None else [])], []
+        return ["policy", *(f"policy.{path}" for path in self.policy.optimizers)], []
 
     # Commands at prediction time
 
-    def set_command(self, command: CommandLike | None, desired_horizon: float | None = None) -> None:
+    def set_command(
+        self, command: CommandLike | None, desired_horizon: float | None = None, *, guidance: float | None = None
+    ) -> None:
         """
         Set the command that ``predict`` starts episodes with, for good; before, it is what has worked best.
 
@@ -359,8 +373,12 @@ class CommandedAlgorithm(BaseAlgorithm):
             ``{"advantage": 1.0}``, an empty one to ask for nothing; None leaves the choice to the model again, from its next
             training on
         :param desired_horizon: in steps, together with a desired return
+        :param guidance: how strongly commands are insisted on from now on, see
+            :attr:`BehaviorPolicy.guidance <sb3_udrl.policies.BehaviorPolicy.guidance>`; None leaves it as it is
         :raises ValueError: if a value is not finite or out of its range, or the model does not take such commands
         """
+        if guidance is not None:
+            self.policy.guidance = guidance
         if command is not None:
             self.policy.set_command(command, desired_horizon)
         elif desired_horizon is not None:
@@ -377,6 +395,7 @@ class CommandedAlgorithm(BaseAlgorithm):
         command: CommandLike | None = None,
         reward: Any = None,
         info: Any = None,
+        guidance: float | None = None,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
         """Choose actions; see :meth:`BehaviorPolicy.predict <sb3_udrl.policies.BehaviorPolicy.predict>`."""
         return self.policy.predict(observation, state, episode_start, deterministic, command=command, reward=reward, info=info)
@@ -448,13 +467,13 @@ class CommandedAlgorithm(BaseAlgorithm):
         """
         load_running_state(self, path)
 
-    def exploration_state(self) -> dict[str, Any]:
+    def further_state(self) -> dict[str, Any]:
         """What else training needs to go on as if never stopped, besides buffer, generators and running episodes."""
         return {}
 
-    def restore_exploration(self, state: dict[str, Any], same_envs: bool) -> None:
+    def restore_further(self, state: dict[str, Any], same_envs: bool) -> None:
         """
-        Take over what :meth:`exploration_state` returned.
+        Take over what :meth:`further_state` returned.
 
         :param state: that of another model
         :param same_envs: whether that had as many environments

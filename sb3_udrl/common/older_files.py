@@ -62,10 +62,10 @@ def upgrade_running_state(state: dict[str, Any], model: CommandedAlgorithm) -> d
     if "hindsight" in state:
         return state
     buffer: EpisodicReplayBuffer = state["replay_buffer"]
-    hindsight = Hindsight(buffer, model.command_space, model.label_kwargs)
+    hindsight = Hindsight(buffer, model.hindsight.command_space, model.label_kwargs)
     command, asked, warm_up, at_start = state["running"]
     relative = bool(np.isinf(asked[1]).all())
-    if relative != ("advantage" in model.command_space):
+    if relative != ("advantage" in model.hindsight.command_space):
         raise ValueError(f"it was saved by a model with other commands than {list(model.command_space.names)}")
     names = ("advantage",) if relative else ("return", "horizon")
     for labeler in hindsight.labelers:
@@ -75,5 +75,5 @@ def upgrade_running_state(state: dict[str, Any], model: CommandedAlgorithm) -> d
         **state,
         "hindsight": hindsight,
         "running": (*(Command(dict(zip(names, rows, strict=False))) for rows in (command, asked)), warm_up, at_start),
-        "exploration": {"warm_up": state["warm_up"], "noise": state.get("noise")},
+        "further": {"warm_up": state["warm_up"], "noise": state.get("noise")},
     }

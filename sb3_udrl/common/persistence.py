@@ -28,7 +28,7 @@ def save_running_state(model: CommandedAlgorithm, target: Any) -> None:
         "rng": model.rng,  # one object in buffer and warm-up too, also after unpickling
         "torch_rng_state": th.get_rng_state(),
         "cuda_rng_states": th.cuda.get_rng_state_all(),
-        "exploration": model.exploration_state(),
+        "further": model.further_state(),
         "running": (running.command, running.asked, running.warm_up, running.recorder.n_steps == 0),
     }
     save_to_pkl(target, state, model.verbose)
@@ -44,7 +44,7 @@ def load_running_state(model: CommandedAlgorithm, source: Any) -> None:
     """
     try:
         state = upgrade_running_state(load_from_pkl(source, model.verbose), model)
-        hindsight, rng, running, exploration = (state[key] for key in ("hindsight", "rng", "running", "exploration"))
+        hindsight, rng, running, further = (state[key] for key in ("hindsight", "rng", "running", "further"))
         torch_rng_state, cuda_rng_states = state["torch_rng_state"], state["cuda_rng_states"]
     except FileNotFoundError:
         raise
@@ -58,14 +58,13 @@ def load_running_state(model: CommandedAlgorithm, source: Any) -> None:
             f"{source} holds episodes of {buffer.observation_space} and {buffer.action_space}, "
             f"the model acts in {model.observation_space} and {model.action_space}"
         )
-    if hindsight.command_space != model.command_space:
-        raise ValueError(
-            f"{source} holds labels for {list(hindsight.command_space.names)}, this model takes {list(model.command_space.names)}"
-        )
+    theirs, ours = hindsight.command_space.names, model.hindsight.command_space.names
+    if theirs != ours:
+        raise ValueError(f"{source} holds labels for {', '.join(theirs)}, this model learns from those for {', '.join(ours)}")
     model.hindsight, model.rng = hindsight, rng
     th.set_rng_state(torch_rng_state)
     th.cuda.set_rng_state_all(cuda_rng_states[: th.cuda.device_count()])
     same_envs = len(running[-1]) == model.n_envs
     if same_envs:
         model._running.resume(*running)
-    model.restore_exploration(exploration, same_envs)
+    model.restore_further(further, same_envs)

@@ -17,8 +17,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from sb3_udrl.commands.command import CommandLike
 
 if TYPE_CHECKING:
+    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
     from sb3_udrl.policies import BehaviorPolicy
-    from sb3_udrl.udrl import UDRL
 
 
 class RawRewards(VecEnvWrapper):
@@ -49,8 +49,10 @@ class RawRewards(VecEnvWrapper):
 class _Commanded:
     """What SB3's loop sees of a model: a ``predict`` that knows the command and the rewards."""
 
-    def __init__(self, model: UDRL | BehaviorPolicy, env: RawRewards, command: CommandLike | None) -> None:
-        self.model, self.env, self.command = model, env, command
+    def __init__(
+        self, model: CommandedAlgorithm | BehaviorPolicy, env: RawRewards, command: CommandLike | None, guidance: float | None
+    ) -> None:
+        self.model, self.env, self.command, self.guidance = model, env, command, guidance
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -63,11 +65,12 @@ class _Commanded:
             command=self.command,
             reward=self.env.raw_rewards,
             info=self.env.infos,
+            guidance=self.guidance,
         )
 
 
 def evaluate_policy(
-    model: UDRL | BehaviorPolicy,
+    model: CommandedAlgorithm | BehaviorPolicy,
     env: gym.Env[Any, Any] | VecEnv,
     n_eval_episodes: int = 10,
     deterministic: bool = True,
@@ -78,6 +81,7 @@ def evaluate_policy(
     warn: bool = True,
     *,
     command: CommandLike | None = None,
+    guidance: float | None = None,
 ) -> tuple[float, float] | tuple[list[float], list[int]]:
     """
     As SB3's ``evaluate_policy``, with the exact remaining command at every step, whatever the wrappers.
@@ -92,12 +96,13 @@ def evaluate_policy(
     :param return_episode_rewards: return the episodes' returns and lengths instead of mean and deviation
     :param warn: warn if the environment has no ``Monitor``
     :param command: what is asked for, as for ``predict``; by default the model's own
+    :param guidance: how strongly commands are insisted on, as for ``predict``
     :return: mean and standard deviation of the returns, or lists of returns and lengths
     :raises AssertionError: if the mean return is below ``reward_threshold``
     """
     tracked = RawRewards(env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env]))
     return evaluation.evaluate_policy(
-        _Commanded(model, tracked, command),
+        _Commanded(model, tracked, command, guidance),
         tracked,
         n_eval_episodes,
         deterministic,
@@ -110,7 +115,7 @@ def evaluate_policy(
 
 
 @contextmanager
-def mask_command(model: UDRL | BehaviorPolicy) -> Iterator[None]:
+def mask_command(model: CommandedAlgorithm | BehaviorPolicy) -> Iterator[None]:
     """
     Blind a trained network to its commands for as long as the context lasts: it sees the average one throughout.
 

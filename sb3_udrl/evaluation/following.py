@@ -105,6 +105,7 @@ def run_commands(
     env: VecEnv,
     command: Command,
     deterministic: bool = True,
+    guidance: float | None = None,
 ) -> dict[str, FloatArray]:
     """
     Play one episode under each of some commands, in all environments at once, with exact rewards.
@@ -113,6 +114,7 @@ def run_commands(
     :param env: the environment
     :param command: ``n`` rows
     :param deterministic: the most likely actions instead of draws
+    :param guidance: how strongly commands are insisted on, as for ``predict``
     :return: achieved values by part, each ``(n,)``: return, horizon, and further sums
     """
     space: CommandSpace = model.command_space
@@ -132,6 +134,7 @@ def run_commands(
             command=command.rows(np.minimum(playing, n_commands - 1)),
             reward=tracked.raw_rewards,
             info=tracked.infos,
+            guidance=guidance,
         )
         observations, _, starts, infos = tracked.step(actions)
         counted = np.flatnonzero(playing < n_commands)
@@ -154,6 +157,7 @@ def command_following(
     desired_horizons: Sequence[float] | FloatArray | None = None,
     n_episodes: int = 10,
     deterministic: bool = True,
+    guidance: float | None = None,
 ) -> CommandFollowing:
     """
     Compare what is asked for with what is achieved (arXiv 1912.02877, figure 6).
@@ -164,6 +168,7 @@ def command_following(
     :param desired_horizons: together with desired returns, ``(n_commands,)``
     :param n_episodes: episodes per command
     :param deterministic: the most likely actions instead of draws
+    :param guidance: how strongly commands are insisted on, as for ``predict``
     :raises ValueError: if values are not equally long, or there are none, or the model does not take such commands
     """
     parts: Mapping[str, Any]
@@ -180,7 +185,7 @@ def command_following(
     n_commands = len(next(iter(values.values())))
     given: CommandLike = Command(values) if isinstance(command, Command) else values
     checked = model.command_space.make(given, n_commands)
-    achieved = run_commands(model, env, checked.rows(np.repeat(np.arange(n_commands), n_episodes)), deterministic)
+    achieved = run_commands(model, env, checked.rows(np.repeat(np.arange(n_commands), n_episodes)), deterministic, guidance)
     return CommandFollowing(checked, {name: sums.reshape(-1, n_episodes) for name, sums in achieved.items()})
 
 

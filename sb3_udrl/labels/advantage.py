@@ -80,6 +80,10 @@ class AdvantageLabeler(Labeler):
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.n_neighbors, self.n_references, self.relabel_share = n_neighbors, n_references, relabel_share
         self.local_scale, self.redistribute_rewards = local_scale, redistribute_rewards
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with a buffer that was never labelled."""
         self._remembered: deque[_Episode] = deque(maxlen=_REMEMBERED_EPISODES)
         self._n_labelled = self._n_relabelled = 0  # transitions added until new steps, and all steps, were labelled last
 
@@ -107,6 +111,8 @@ class AdvantageLabeler(Labeler):
 
         :param buffer: the stored episodes, at least one
         """
+        if not buffer.has_column(f"{self.name} scores"):  # also after its reset
+            self._forget()
         if buffer.n_transitions_added == self._n_labelled:
             return
         steps = stored = buffer.stored_rows()

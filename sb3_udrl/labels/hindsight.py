@@ -90,7 +90,19 @@ class Hindsight:
         """
         segments = self.buffer.draw_segments(rows)
         labels = {labeler.name: labeler.label(self.buffer, rows, segments) for labeler in self.labelers}
+        if self.command_space.mask_share > 0:
+            masked = self.rng.random(len(rows)) < self.command_space.mask_share
+            for values in labels.values():
+                values[masked] = np.nan
         return CommandBatch(*self.buffer.take(rows, env), Command(labels))
+
+    def totals(self) -> NDArray[np.float64]:
+        """What each stored episode achieved of the measured parts, oldest first, ``(n_episodes, n_measured)``."""
+        rows = self.buffer.stored_rows()[np.cumsum(self.buffer.lengths) - self.buffer.lengths]
+        segments = self.buffer.steps_to_go[rows]
+        labelers = {labeler.name: labeler for labeler in self.labelers}
+        columns = [labelers[name].label(self.buffer, rows, segments) for name in self.command_space.measured]
+        return np.stack(columns, axis=1).astype(np.float64)
 
 
 def make_labelers(command_space: CommandSpace, label_kwargs: dict[str, dict[str, Any]]) -> list[Labeler]:

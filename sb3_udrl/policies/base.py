@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.commands.command_space import COMMAND_SPACES, CommandSpace
+from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step, as_rows
 from sb3_udrl.commands.rewards import tracked_rewards
 from sb3_udrl.labels import Hindsight
@@ -70,11 +72,16 @@ class BehaviorPolicy(BasePolicy):
     """
 
     eval_command: th.Tensor
+    _guidance: th.Tensor
 
     def __init__(self, *args: Any, command_space: CommandSpace | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.command_space = command_space or COMMAND_SPACES["absolute"]
         self.optimizer = None  # type: ignore[assignment]  # stays so where nothing is learned by gradient
+        if self.command_space.mask_share > 0:
+            self.register_buffer("_guidance", th.ones(()))
+        totals = self.command_space.measured
+        self.experience = Experience(totals) if self.command_space.partial and len(totals) > 1 else None
         initial = self.command_space.to_rows(self.command_space.default())[0]
         self.register_buffer("eval_command", th.as_tensor(initial, dtype=th.float32))  # saved with the weights
 
@@ -86,6 +93,45 @@ class BehaviorPolicy(BasePolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), "command_space": self.command_space}
+
+    @property
+    def guidance(self) -> float:
+        """
+        How strongly commands are insisted on: 1 as learned, 0 as if nothing was asked for, more beyond what was learned
+        (arXiv 2505.23458). Saved with the weights.
+        """
+        return float(self._guidance) if self.command_space.mask_share > 0 else 1.0
+
+    @guidance.setter
+    def guidance(self, guidance: float) -> None:
+        if not np.isfinite(guidance) or guidance < 0:
+            raise ValueError(f"guidance={guidance}: must be finite and at least 0")
+        if self.command_space.mask_share > 0:
+            self._guidance.fill_(guidance)
+        elif guidance != 1:
+            raise ValueError(
+                f"guidance={guidance}: this model has always been asked for {' and '.join(self.command_space.names)}, so nothing "
+                "tells what a command changes; leave it at 1"
+            )
+
+    @property
+    def optimizers(self) -> dict[str, th.optim.Optimizer]:
+        """What learns by gradient, by the path of the attribute; part of what is saved."""
+        return {} if self.optimizer is None else {"optimizer": self.optimizer}
+
+    @property
+    def explorer(self) -> BehaviorPolicy:
+        """The behavior function that collects most of the experience."""
+        return self
+
+    @classmethod
+    def obedient_defaults(cls, action_space: spaces.Space[Any]) -> dict[str, Any]:
+        """
+        Arguments that suit those of this class who obey returns and horizons, beside one that strives for more.
+
+        :param action_space: space of one environment
+        """
+        return {}
 
     @abstractmethod
     def act(
@@ -142,7 +188,7 @@ class BehaviorPolicy(BasePolicy):
             if not isinstance(command, int | float | np.number):
                 raise ValueError(f"desired_horizon={desired_horizon}: goes with a desired return, not with {command!r}")
             command = (command, desired_horizon)
-        asked = self.initial_command(1, command)
+        asked = self.command_space.make(command, 1)
         rows = self.command_space.to_rows(asked)[0]
         self.eval_command = th.as_tensor(rows, dtype=th.float32, device=self.eval_command.device)
 
@@ -164,8 +210,10 @@ class BehaviorPolicy(BasePolicy):
             ``(n_envs,)``. By default what :meth:`set_command` set
         :raises ValueError: if a value is not finite, out of range or of another shape, or this behavior function does not take
             such commands
+        :return: where some of several parts are asked for, the others are what was typical of episodes that achieved these
         """
-        return self.command_space.make(self.own_command() if command is None else command, n_envs)
+        initial = self.command_space.make(self.own_command() if command is None else command, n_envs)
+        return initial if self.experience is None else self.experience.completed(initial)
 
     def predict(
         self,
@@ -177,6 +225,7 @@ class BehaviorPolicy(BasePolicy):
         command: CommandLike | None = None,
         reward: ArrayLike | None = None,
         info: Any = None,
+        guidance: float | None = None,
     ) -> tuple[NDArray[Any], PolicyState]:
         """
         Choose actions, and carry the remaining command along in the state.
@@ -193,6 +242,7 @@ class BehaviorPolicy(BasePolicy):
         :param reward: raw reward of the step before, a number or ``(n_envs,)``
         :param info: what the environments said besides at the step before, one dictionary or ``n_envs`` of them: needed by
             parts of commands that count something in it, which stay as they are without
+        :param guidance: takes the place of :attr:`guidance` in this call
         :return: actions, ``(n_envs, *action_shape)`` or ``action_shape``, and the next state
         :raises ValueError: if an argument has the wrong shape or is not finite
         """
@@ -205,10 +255,23 @@ class BehaviorPolicy(BasePolicy):
         observations, vectorized = self.obs_to_tensor(observation)
         n_envs = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
         current, new_state = self._next_command(state, episode_start, n_envs, command, reward, info)
-        actions = self.act(observations, current, deterministic).reshape((-1, *(self.action_space.shape or ())))
+        with self._guided_by(guidance):
+            chosen = self.act(observations, current, deterministic)
+        actions = chosen.reshape((-1, *(self.action_space.shape or ())))
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return (actions if vectorized else actions.squeeze(axis=0)), new_state
+
+    @contextmanager
+    def _guided_by(self, guidance: float | None) -> Iterator[None]:
+        """Another guidance as long as the context lasts, if one is given."""
+        standing = self.guidance
+        if guidance is not None:
+            self.guidance = guidance
+        try:
+            yield
+        finally:
+            self.guidance = standing
 
     def _next_command(
         self,

@@ -176,12 +176,34 @@ class CommandPolicy(GradientFit):
         temperature: th.Tensor | None = None,
     ) -> NDArray[Any]:
         with th.no_grad():
-            params = self(observation, self.command_tensor(command))
+            params = self.guided(lambda asked: self(observation, self.command_tensor(asked)), command)
             if deterministic:
                 actions = self.action_head.mode(params)
             else:
                 actions = self.action_head.sample(params, self._one if temperature is None else temperature)
         return actions.cpu().numpy()
+
+    @classmethod
+    def obedient_defaults(cls, action_space: spaces.Space[Any]) -> dict[str, Any]:
+        """Measured: the command as an input besides the gates, and for continuous actions a wide network that is certain."""
+        if isinstance(action_space, spaces.Box):
+            head = {"box_head": "gaussian", "box_head_kwargs": {"min_std": 0.05}}
+            return {"conditioning": "concat_gating", "net_arch": [256, 256], **head}
+        return {"conditioning": "concat_gating"}
+
+    def guided(self, network: Callable[[Command], Any], command: Command) -> Any:
+        """
+        Parameters of the action distribution, moved by ``guidance`` from those where nothing is asked for along the
+        difference that the command makes (arXiv 2505.23458).
+
+        :param network: from commands to parameters, ``(n, n_params)``
+        :param command: ``n`` rows
+        """
+        guidance = self.guidance
+        if guidance == 1:
+            return network(command)
+        unasked = network(self.command_space.nothing(len(command)))
+        return unasked + guidance * (network(command) - unasked)
 
     def actor(self, rng: np.random.Generator) -> Actor:
         return numpy_actor(self, rng) or super().actor(rng)

@@ -41,6 +41,16 @@ class GatedLayer(ConditionedLayer):
         return self.activation(self.linear(hidden)) * (2 * th.sigmoid(self.gate(command)))
 
 
+class ConcatGatedLayer(GatedLayer):
+    """``act(W [h, c]) * 2 sigmoid(U c)``: the command is one more input, and a gate besides."""
+
+    def __init__(self, in_dim: int, out_dim: int, command_dim: int, activation_fn: type[nn.Module]) -> None:
+        super().__init__(in_dim + command_dim, out_dim, command_dim, activation_fn)
+
+    def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
+        return super().forward(th.cat((hidden, command), dim=1), command)
+
+
 class PReLULayer(ConditionedLayer):
     """``prelu(W h) * prelu(U c)``, as in the upside-down-rl package."""
 
@@ -93,6 +103,7 @@ CONDITIONINGS: dict[str, tuple[type[ConditionedLayer], type[ConditionedLayer]]] 
     "prelu": (PReLULayer, ConditionedLayer),
     "bilinear": (BilinearLayer, BilinearLayer),
     "concat": (ConcatLayer, ConditionedLayer),
+    "concat_gating": (ConcatGatedLayer, GatedLayer),
     "linear": (ConditionedLayer, ConditionedLayer),  # the command comes in behind them, see with_products
     "masked": (ConditionedLayer, ConditionedLayer),  # no command: plain imitation of the buffer
 }

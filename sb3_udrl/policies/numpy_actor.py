@@ -17,7 +17,7 @@ from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.commands.command import Command
 from sb3_udrl.policies.action_heads import ActionHead, CategoricalHead
 from sb3_udrl.policies.base import Actor
-from sb3_udrl.policies.conditioning import ConcatLayer, ConditionedLayer, GatedLayer
+from sb3_udrl.policies.conditioning import ConcatGatedLayer, ConcatLayer, ConditionedLayer, GatedLayer
 from sb3_udrl.policies.standardize import CLIP, Standardizer
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ def numpy_actor(policy: CommandPolicy, rng: np.random.Generator) -> Actor | None
     if not is_known(policy):
         return None
     network, draw = numpy_network(policy), _draw(policy.action_head, rng)
-    return lambda observations, command, temperature: draw(network(observations, command), temperature)
+
+    def act(observations: Any, command: Command, temperature: Floats) -> Array:
+        return draw(policy.guided(lambda asked: network(observations, asked), command), temperature)
+
+    return act
 
 
 def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
@@ -145,10 +149,16 @@ def _concat(layer: ConcatLayer) -> Layer:
     return lambda hidden, condition: activation(linear(np.concatenate((hidden, condition), axis=1)))
 
 
+def _concat_gated(layer: ConcatGatedLayer) -> Layer:
+    gated = _gated(layer)
+    return lambda hidden, condition: gated(np.concatenate((hidden, condition), axis=1), condition)
+
+
 _LAYERS: dict[type[ConditionedLayer], Callable[[Any], Layer]] = {
     ConditionedLayer: _plain,
     GatedLayer: _gated,
     ConcatLayer: _concat,
+    ConcatGatedLayer: _concat_gated,
 }
 
 

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
-from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandPart, CommandSampler
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
 from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
+from sb3_udrl.obedience import Obedience, ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
+from sb3_udrl.policies.side_by_side import SideBySide
+
+_OF_THE_POLICY = ("policy_kwargs", "temperature")  # among obedience_kwargs
+_OF_OBEDIENCE = ("obedience", "_practicing", "_practice_temperature", "_obedient_until")
 
 SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
 
@@ -54,6 +59,12 @@ class UDRL(CommandedAlgorithm):
     :param command_sampler_kwargs: its arguments
     :param label_kwargs: arguments of labels by the name of the part: ``dict(advantage=dict(gamma=0.98))``, see
         :class:`~sb3_udrl.labels.AdvantageLabeler`
+    :param obedience_kwargs: where advantages and other parts are taken: arguments of
+        :class:`~sb3_udrl.obedience.Obedience`, and of the behavior function that obeys: ``policy_kwargs``, and ``temperature``
+    :param guidance: how strongly commands are insisted on, while collecting and in ``predict``, see
+        :attr:`BehaviorPolicy.guidance <sb3_udrl.policies.BehaviorPolicy.guidance>`
+    :param observation_space: space of one environment, for models without an environment (``env=None``)
+    :param action_space: space of one environment, for models without an environment
     :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs
     :param validation_fraction: share of the episodes that is held out, with ``patience``
     :param max_episode_steps: an episode that has not ended after so many steps is an error
@@ -107,6 +118,10 @@ class UDRL(CommandedAlgorithm):
         _init_setup_model: bool = True,
         *,
         label_kwargs: dict[str, dict[str, Any]] | None = None,
+        obedience_kwargs: dict[str, Any] | None = None,
+        guidance: float = 1.0,
+        observation_space: spaces.Space[Any] | None = None,
+        action_space: spaces.Space[Any] | None = None,
     ) -> None:
         super().__init__(
             policy=policy,
@@ -133,16 +148,67 @@ class UDRL(CommandedAlgorithm):
         )
         self.warm_up, self.temperature, self.epsilon, self.sde_share = warm_up, temperature, epsilon, sde_share
         self.patience, self.validation_fraction = patience, validation_fraction
+        self.obedience_kwargs, self.guidance = obedience_kwargs, guidance
+        self._measured: dict[str, Any] = {}  # the score card, as it is saved
+        if env is None and observation_space is not None and action_space is not None:
+            self.observation_space, self.action_space, self.n_envs = observation_space, action_space, 1
+        elif _init_setup_model and (env is None or observation_space is not None or action_space is not None):
+            raise ValueError("give env, or observation_space and action_space and env=None")
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
         self._check_arguments()
         super()._setup_model()
+        self.policy.guidance = self.guidance
+        self.obedience = self._make_obedience()
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
-        self._noise = make_noise(self.sde_share, self.policy, self.n_envs, self.rng)
+        self._noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
+        self._practicing = np.zeros(self.n_envs, dtype=np.bool_)  # which running episodes practice obedience
+        self._practice_temperature = np.zeros((self.n_envs, 1), dtype=np.float32)
+        self._obedient_until = self.num_timesteps  # the obedient behavior function has learned for the steps until then
         self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
+
+    @property
+    def _sides(self) -> bool:
+        """Whether there are two behavior functions: one for advantages, one for the rest."""
+        return "advantage" in self.command_space and len(self.command_space.names) > 1
+
+    def make_policy(self) -> BehaviorPolicy:
+        if not self._sides:
+            return super().make_policy()
+        further = dict(self.obedience_kwargs or {})
+        return SideBySide(
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            self.command_space,
+            make=cast(type[BehaviorPolicy], self.policy_class),
+            obedient_kwargs=further.get("policy_kwargs"),
+            obedient_temperature=further.get("temperature", 1.0),
+            **self.policy_kwargs,
+        )
+
+    def _make_obedience(self) -> Obedience | None:
+        if not self._sides:
+            if self.obedience_kwargs is not None:
+                raise ValueError(
+                    f"obedience_kwargs={self.obedience_kwargs}: is for models that take advantages and other parts, such as "
+                    f'commands="any"; leave it away for commands={self.commands!r}'
+                )
+            return None
+        kwargs = {name: value for name, value in (self.obedience_kwargs or {}).items() if name not in _OF_THE_POLICY}
+        rng = np.random.default_rng(None if self.seed is None else [self.seed, 2])
+        try:
+            return Obedience(cast(SideBySide, self.policy), rng, **kwargs)
+        except TypeError as error:
+            raise ValueError(f"obedience_kwargs={self.obedience_kwargs} do not fit Obedience: {error}") from error
+
+    @property
+    def score_card(self) -> ScoreCard:
+        """What the model delivered when it was asked, at the end of its training; empty where that was not measured."""
+        return ScoreCard.from_plain(self._measured) if self._measured else ScoreCard()
 
     def _check_arguments(self) -> None:
         if self.patience is not None and self.patience < 1:
@@ -166,15 +232,22 @@ class UDRL(CommandedAlgorithm):
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
     def begin_acting(self) -> None:
-        noise = self._noise
-        self._act = self.policy.actor(self.rng) if noise is None else cast(CommandPolicy, self.policy).noisy_actor(noise)
+        explorer, noise = self.policy.explorer, self._noise
+        act = explorer.actor(self.rng) if noise is None else cast(CommandPolicy, explorer).noisy_actor(noise)
+        if self.obedience is not None:
+            policy = cast(SideBySide, self.policy)
+            act = policy.routed(act, policy.obedient.actor(self.obedience.rng))
+        self._act = act
 
     def choose_actions(self) -> NDArray[Any]:
         """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
         running = self._running
         if running.warm_up.all():
             return self._warm_up(self._last_obs, running.starts)  # type: ignore[arg-type]
-        actions = self._act(self._last_obs, running.command, self._temperature)
+        temperature = self._temperature
+        if self._practicing.any():
+            temperature = np.where(self._practicing[:, None], self._practice_temperature, temperature)
+        actions = self._act(self._last_obs, running.command, temperature)
         if running.warm_up.any():
             actions[running.warm_up] = self._warm_up(self._last_obs, running.starts)[running.warm_up]  # type: ignore[arg-type]
         if self._epsilon is not None:
@@ -187,6 +260,9 @@ class UDRL(CommandedAlgorithm):
     def begin_episodes(self, starts: NDArray[np.bool_]) -> None:
         if self._noise is not None:
             self._noise.renew(starts)
+        starts = starts & ~self._begin_practice(starts)
+        if not starts.any():
+            return
         if self.num_timesteps < self.learning_starts or self._n_updates == 0:
             self._running.begin(starts, None)
         elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
@@ -198,6 +274,32 @@ class UDRL(CommandedAlgorithm):
         else:
             self._running.begin(starts, self._sampled_command(starts))
 
+    def _begin_practice(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Let some of the episodes that start practice obedience; greedily and by draws, half and half. Which ones."""
+        practicing = np.zeros(self.n_envs, dtype=np.bool_)
+        self._practicing = self._practicing & ~starts
+        if self.obedience is None:
+            return practicing
+        practicing[starts] = self.obedience.draw_practice(int(starts.sum()), self._current_progress_remaining)
+        n = int(practicing.sum())
+        if n > 0:
+            self._running.begin(practicing, self.obedience.draw_commands(n))
+            drawn = float(cast(SideBySide, self.policy).obedient_temperature)
+            greedy = self.obedience.rng.random((n, 1)) < 0.5
+            self._practice_temperature[practicing] = np.where(greedy, 0.0, drawn)
+            self._practicing = self._practicing | practicing
+        return practicing
+
+    def store(self, episode: Episode, env: int) -> None:
+        if self.obedience is None:
+            super().store(episode, env)
+        elif self._practicing[env]:
+            greedy = float(self._practice_temperature[env, 0]) == 0
+            self.obedience.add(episode, self._running.asked.rows([env]), greedy)
+        else:
+            super().store(episode, env)
+            self.obedience.add(episode)
+
     def fit(self, gradient_steps: int, batch_size: int, learning_rate: float) -> FitReport:
         options = FitOptions(
             gradient_steps,
@@ -208,16 +310,33 @@ class UDRL(CommandedAlgorithm):
             self._normalizer,
             self._current_progress_remaining,
         )
-        return self.policy.fit(self.hindsight, options)
+        report = self.policy.fit(self.hindsight, options)
+        if self.obedience is None:
+            return report
+        n_collected = self.num_timesteps - self._obedient_until
+        self._obedient_until = self.num_timesteps
+        obedient = self.obedience.fit(n_collected, batch_size, self._normalizer, self._current_progress_remaining)
+        self._measured = self.obedience.score_card().to_plain()
+        return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_warm_up", "_noise", "_temperature", "_act"]
+        return [*super()._excluded_save_params(), "_warm_up", "_noise", "_temperature", "_act", *_OF_OBEDIENCE]
 
-    def exploration_state(self) -> dict[str, Any]:
-        return {"warm_up": self._warm_up if isinstance(self._warm_up, WarmUp) else None, "noise": self._noise}
+    def further_state(self) -> dict[str, Any]:
+        return {
+            "warm_up": self._warm_up if isinstance(self._warm_up, WarmUp) else None,
+            "noise": self._noise,
+            "obedience": None if self.obedience is None else self.obedience.state(),
+            "practicing": (self._practicing, self._practice_temperature),
+        }
 
-    def restore_exploration(self, state: dict[str, Any], same_envs: bool) -> None:
+    def restore_further(self, state: dict[str, Any], same_envs: bool) -> None:
         warm_up, noise = state["warm_up"], state["noise"]
+        if self.obedience is not None and state.get("obedience") is not None:
+            self.obedience.restore(state["obedience"])
+            self._obedient_until = self.num_timesteps
+            if same_envs:
+                self._practicing, self._practice_temperature = state["practicing"]
         if same_envs and type(warm_up) is type(self._warm_up):
             self._warm_up = warm_up
         else:
@@ -225,4 +344,4 @@ class UDRL(CommandedAlgorithm):
         if same_envs and noise is not None and noise.share == self.sde_share:
             self._noise = noise
         else:
-            self._noise = make_noise(self.sde_share, self.policy, self.n_envs, self.rng)
+            self._noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)

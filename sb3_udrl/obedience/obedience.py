@@ -1,0 +1,164 @@
+"""How the second behavior function learns to obey while the first one learns to do better."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_udrl.buffers import Episode
+from sb3_udrl.commands.command import Command
+from sb3_udrl.labels import Hindsight
+from sb3_udrl.obedience.archive import make_archive
+from sb3_udrl.obedience.practice import practice_weights
+from sb3_udrl.obedience.score_card import ScoreCard, make_score_card
+from sb3_udrl.policies import FitOptions, FitReport
+from sb3_udrl.policies.side_by_side import SideBySide
+
+_LAST_RATE = 0.02  # of the learning rate, at the end
+_REMEMBERED = 100  # episodes of practice that the score card is made of
+_MIN_EPISODES = 20  # in the archive before anything is learned of them
+
+
+class Obedience:
+    """
+    An archive, a behavior function that learns from it, and practice.
+
+    Every finished episode goes to the archive, which keeps all bands of return alike. The obedient behavior function learns a
+    little from it at every training, at a rate that falls over training. Some of the later episodes ask it for returns that
+    are thinly covered or badly obeyed; they go to the archive alone, so that what is usual stays what the first one does.
+
+    :param policy: the policy, whose ``obedient`` part learns here
+    :param archive_size: capacity of the archive in transitions; less where these are large
+    :param gradient_steps: gradient steps per transition that is collected
+    :param learning_rate: falls linearly from this to a fiftieth
+    :param practice_share: share of the episodes that practice
+    :param practice_start: share of training after which practice begins
+    :param rng: source of randomness, which the first behavior function does not share
+    :raises ValueError: if an argument is out of its range
+    """
+
+    def __init__(
+        self,
+        policy: SideBySide,
+        rng: np.random.Generator,
+        archive_size: int = 200_000,
+        gradient_steps: float = 0.03,
+        learning_rate: float = 1e-3,
+        practice_share: float = 0.1,
+        practice_start: float = 0.5,
+    ) -> None:
+        for name, value, most in (("practice_share", practice_share, 1.0), ("practice_start", practice_start, 1.0)):
+            if not 0 <= value <= most:
+                raise ValueError(f"obedience_kwargs: {name}={value}: must be between 0 and {most:g}")
+        for name, value in (
+            ("archive_size", archive_size),
+            ("gradient_steps", gradient_steps),
+            ("learning_rate", learning_rate),
+        ):
+            if not value > 0:
+                raise ValueError(f"obedience_kwargs: {name}={value}: must be positive")
+        self.policy, self.rng = policy, rng
+        self.gradient_steps, self.learning_rate = gradient_steps, learning_rate
+        self.practice_share, self.practice_start = practice_share, practice_start
+        space = policy.obedient.command_space
+        archive = make_archive(policy.observation_space, policy.action_space, archive_size, space.recorded, rng)
+        self.hindsight = Hindsight(archive, space)
+        self.practiced: deque[tuple[dict[str, float], dict[str, float], bool]] = deque(maxlen=_REMEMBERED)
+        self.n_updates = 0
+        self._owed = 0.0  # gradient steps that are due, a fraction included
+
+    @property
+    def archive_episodes(self) -> int:
+        """Number of episodes in the archive."""
+        return self.hindsight.buffer.n_episodes
+
+    def fit(self, n_collected: int, batch_size: int, normalizer: VecNormalize | None, remaining: float) -> FitReport:
+        """
+        Learn from the archive.
+
+        :param n_collected: transitions that were collected since the last call
+        :param batch_size: transitions per gradient step
+        :param normalizer: normalizes the stored raw observations, if given
+        :param remaining: share of the environment steps of ``learn`` that is still to come
+        """
+        self._owed += self.gradient_steps * n_collected
+        steps = int(self._owed)
+        if steps == 0 or self.archive_episodes < _MIN_EPISODES:
+            return FitReport(0, {})
+        self._owed -= steps
+        rate = self.learning_rate * max(_LAST_RATE, min(1.0, remaining))
+        self.hindsight.relabel()
+        options = FitOptions(steps, batch_size, rate, normalizer=normalizer, progress_remaining=remaining)
+        report = self.policy.obedient.fit(self.hindsight, options)
+        self.policy.experience.remember(self.hindsight.totals())  # type: ignore[union-attr]
+        self.n_updates += report.n_updates
+        return FitReport(report.n_updates, {f"obedient_{name}": value for name, value in report.metrics.items()})
+
+    def draw_practice(self, n: int, remaining: float) -> NDArray[np.bool_]:
+        """
+        Which of the episodes that start now practice.
+
+        :param n: number of episodes
+        :param remaining: share of the environment steps of ``learn`` that is still to come
+        :return: ``(n,)``
+        """
+        if self.practice_share == 0 or self.n_updates == 0 or 1 - remaining < self.practice_start:
+            return np.zeros(n, dtype=np.bool_)
+        return self.rng.random(n) < self.practice_share
+
+    def draw_commands(self, n: int) -> Command:
+        """
+        Returns to practice, and what is typical of the rest.
+
+        :param n: number of commands
+        """
+        archive = self.hindsight.buffer
+        part = self.hindsight.command_space.names[0]
+        asked = np.array([asked[part] for asked, _, _ in self.practiced])
+        achieved = np.array([achieved[part] for _, achieved, _ in self.practiced])
+        totals = self.hindsight.totals()[:, 0]
+        edges, weights = practice_weights(totals, archive.lengths, asked, achieved)
+        band = self.rng.choice(len(weights), size=n, p=weights)
+        values = self.rng.uniform(edges[band], edges[band + 1])
+        return self.policy.initial_command(n, {part: values})
+
+    def add(self, episode: Episode, asked: Command | None = None, greedy: bool = False) -> None:
+        """
+        Keep an episode, if there is room for one of its kind.
+
+        :param episode: a finished episode
+        :param asked: what it was asked for as practice, one row; None if it was none
+        :param greedy: whether it took the most likely actions
+        """
+        self.hindsight.buffer.add(episode)
+        if asked is not None:
+            space = self.hindsight.command_space
+            achieved = {part.name: part.achieved(episode) for part in space.parts}
+            self.practiced.append(({name: float(asked[name][0]) for name in space.names}, achieved, greedy))
+
+    def score_card(self) -> ScoreCard:
+        """What the last episodes of practice were asked for and got."""
+        return make_score_card(list(self.practiced))
+
+    def state(self) -> dict[str, Any]:
+        """What training needs to go on as if never stopped."""
+        return {
+            "hindsight": self.hindsight,
+            "practiced": self.practiced,
+            "n_updates": self.n_updates,
+            "owed": self._owed,
+            "rng": self.rng,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """
+        Take over what :meth:`state` returned.
+
+        :param state: that of another one
+        """
+        self.hindsight, self.practiced, self.rng = state["hindsight"], state["practiced"], state["rng"]
+        self.n_updates, self._owed = state["n_updates"], state["owed"]

@@ -1,0 +1,101 @@
+"""What a model delivers when it is asked: its score card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ScoreCard:
+    """
+    Episodes at the end of training that were asked for returns, and what they got. Saved with the model.
+
+    :param asked: desired values by part, each ``(n_episodes,)``; NaN where a part was not asked for
+    :param achieved: achieved values by part, each ``(n_episodes,)``
+    :param greedy: whether the most likely actions were taken, ``(n_episodes,)``
+    """
+
+    asked: dict[str, list[float]] = field(default_factory=dict)
+    achieved: dict[str, list[float]] = field(default_factory=dict)
+    greedy: list[bool] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.greedy)
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> ScoreCard:
+        """
+        The inverse of :meth:`to_plain`.
+
+        :param plain: lists and numbers
+        """
+        return cls(**plain)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As lists and numbers, for files."""
+        return asdict(self)
+
+    def episodes(self, part: str, greedy: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """
+        What was asked for of a part, and what was achieved, in the episodes that asked for it.
+
+        :param part: its name
+        :param greedy: those with the most likely actions, or those with draws
+        :return: both ``(n,)``
+        """
+        asked, achieved = np.array(self.asked.get(part, [])), np.array(self.achieved.get(part, []))
+        which = (np.array(self.greedy, dtype=bool) == greedy) & ~np.isnan(asked) if len(asked) else np.zeros(0, dtype=bool)
+        return asked[which], achieved[which]
+
+    def error(self, part: str, greedy: bool) -> float:
+        """
+        Mean absolute distance between asked and achieved; NaN without episodes.
+
+        :param part: its name
+        :param greedy: as for :meth:`episodes`
+        """
+        asked, achieved = self.episodes(part, greedy)
+        return float(np.abs(asked - achieved).mean()) if len(asked) else float("nan")
+
+    def obeys_greedily(self, part: str = "return") -> bool:
+        """
+        Whether the most likely actions came nearer to what was asked for than draws did.
+
+        :param part: its name
+        """
+        greedy, drawn = self.error(part, True), self.error(part, False)
+        return bool(greedy <= drawn) if not np.isnan([greedy, drawn]).any() else bool(np.isnan(drawn) and not np.isnan(greedy))
+
+    def reachable(self, part: str = "return") -> tuple[float, float] | None:
+        """
+        From where to where the model delivers: between the 5 % and the 95 % quantile of what was achieved; None if nothing
+        was measured.
+
+        :param part: its name
+        """
+        achieved = np.concatenate([self.episodes(part, greedy)[1] for greedy in (False, True)])
+        if len(achieved) == 0:
+            return None
+        low, high = np.quantile(achieved, [0.05, 0.95])
+        return float(low), float(high)
+
+
+def make_score_card(rows: Sequence[tuple[dict[str, float], dict[str, float], bool]]) -> ScoreCard:
+    """
+    A card of some episodes.
+
+    :param rows: asked and achieved values by part, and whether actions were the most likely ones
+    """
+    if not rows:
+        return ScoreCard()
+    parts = rows[0][0].keys()
+    return ScoreCard(
+        {part: [float(asked[part]) for asked, _, _ in rows] for part in parts},
+        {part: [float(achieved[part]) for _, achieved, _ in rows] for part in parts},
+        [bool(greedy) for _, _, greedy in rows],
+    )

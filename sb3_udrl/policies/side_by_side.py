@@ -1,0 +1,165 @@
+"""Two behavior functions in one policy: one that strives for more than usual, and one that obeys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+
+from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.labels import Hindsight
+from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport
+
+
+class SideBySide(BehaviorPolicy):
+    """
+    Takes every kind of command. "Better than usual" is learned by one behavior function from recent episodes, as with
+    relative commands alone. Returns, horizons and what else can be asked for are obeyed by another one, which learns from an
+    archive of episodes of all returns. In one network the two kinds disturb each other.
+
+    What is asked for decides row by row: the second one acts where anything but an advantage is asked for. Of these rows
+    :class:`~sb3_udrl.commands.experience.Experience` fills in what they leave open, and turns an advantage into a higher
+    return. Rows that ask for nothing do as usual.
+
+    :param observation_space: as for ``make``
+    :param action_space: as for ``make``
+    :param lr_schedule: learning rate by remaining progress
+    :param command_space: an advantage and further parts
+    :param make: the class of both, such as ``CommandPolicy``
+    :param obedient_kwargs: arguments of the second one that differ
+    :param obedient_temperature: how freely the second one draws actions, where they are drawn
+    :param kwargs: arguments of both
+    """
+
+    obedient_temperature: th.Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        command_space: CommandSpace,
+        make: type[BehaviorPolicy],
+        obedient_kwargs: dict[str, Any] | None = None,
+        obedient_temperature: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(observation_space, action_space, command_space=command_space)
+        given = obedient_kwargs or {}
+        defaults = make.obedient_defaults(action_space)
+        if "net_arch" in kwargs:  # who chooses a size means both
+            defaults.pop("net_arch", None)
+        others = [part for part in command_space.parts if part.name != "advantage"]
+        self.striving = make(observation_space, action_space, lr_schedule, command_space=CommandSpace(["advantage"]), **kwargs)
+        self.obedient = make(
+            observation_space,
+            action_space,
+            lr_schedule,
+            command_space=CommandSpace(others),
+            **{**kwargs, **defaults, **given},
+        )
+        self.make, self.obedient_kwargs, self.kwargs = make, obedient_kwargs, kwargs
+        self.register_buffer("obedient_temperature", th.tensor(float(obedient_temperature)))
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "command_space": self.command_space,
+            "make": self.make,
+            "obedient_kwargs": self.obedient_kwargs,
+            "obedient_temperature": float(self.obedient_temperature),
+            **self.kwargs,
+        }
+
+    @property
+    def guidance(self) -> float:
+        return self.obedient.guidance
+
+    @guidance.setter
+    def guidance(self, guidance: float) -> None:
+        self.obedient.guidance = guidance
+
+    @property
+    def optimizers(self) -> dict[str, th.optim.Optimizer]:
+        return {
+            f"{name}.{inner}": optimizer
+            for name in ("striving", "obedient")
+            for inner, optimizer in getattr(self, name).optimizers.items()
+        }
+
+    @property
+    def explorer(self) -> BehaviorPolicy:
+        return self.striving
+
+    def initial_command(self, n_envs: int, command: Any = None) -> Command:
+        initial = super().initial_command(n_envs, command)
+        nothing = np.logical_and.reduce([np.isnan(values) for values in initial.parts.values()])
+        return Command({**initial.parts, "advantage": np.where(nothing, 0.0, initial["advantage"])})
+
+    def asks_to_obey(self, command: Command) -> NDArray[np.bool_]:
+        """
+        Which rows ask for anything but an advantage, ``(n,)``.
+
+        :param command: ``n`` rows
+        """
+        return np.logical_or.reduce([command.asks_for(name) for name in self.obedient.command_space.names])
+
+    def fit(self, hindsight: Hindsight, options: FitOptions) -> FitReport:
+        """
+        Let the first one learn; the second one learns from the archive.
+
+        :param hindsight: recent episodes
+        :param options: how
+        """
+        return self.striving.fit(hindsight, options)
+
+    def act(
+        self,
+        observation: PyTorchObs,
+        command: Command,
+        deterministic: bool = False,
+        temperature: th.Tensor | None = None,
+    ) -> NDArray[Any]:
+        obeys = self.asks_to_obey(command)
+        if not obeys.any():
+            return self.striving.act(observation, command, deterministic, temperature)
+        if temperature is None:
+            temperature = self.obedient_temperature.expand(len(obeys), 1)
+        if obeys.all():
+            return self.obedient.act(observation, command, deterministic, temperature)
+        actions = np.empty((len(obeys), *(self.action_space.shape or ())), self.action_space.dtype)
+        for policy, rows in ((self.striving, ~obeys), (self.obedient, obeys)):
+            chosen = th.as_tensor(rows, device=self.device)
+            some = map_observation(lambda part, chosen=chosen: part[chosen], observation)
+            freely = temperature[chosen] if policy is self.obedient else None
+            actions[rows] = policy.act(some, command.rows(rows), deterministic, freely)
+        return actions
+
+    def actor(self, rng: np.random.Generator) -> Actor:
+        return self.routed(self.striving.actor(rng), self.obedient.actor(rng))
+
+    def routed(self, strive: Actor, obey: Actor) -> Actor:
+        """
+        A function that calls one of two, row by row.
+
+        :param strive: acts in rows that ask for an advantage alone
+        :param obey: acts in the others
+        """
+
+        def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
+            obeys = self.asks_to_obey(command)
+            actions = strive(observations, command, temperature)
+            if obeys.any():
+                some = map_observation(lambda part: part[obeys], observations)
+                actions[obeys] = obey(some, command.rows(obeys), temperature[obeys])
+            return actions
+
+        return draw
