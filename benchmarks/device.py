@@ -20,7 +20,8 @@ from gymnasium import spaces
 import sb3_udrl
 from benchmarks.buffers import CARTPOLE, filled_buffer
 from sb3_udrl import UDRL, CommandPolicy
-from sb3_udrl.commands.command import Command
+from sb3_udrl.commands import COMMAND_SPACES, make_command
+from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies import FitOptions
 
 LONG_VECTOR = spaces.Box(-5, 5, (376,))
@@ -64,9 +65,10 @@ def gradient_step(space: spaces.Box, net_arch: list[int], batch_size: int, devic
     :param buffer_device: of a copy of the observations, if there is one
     """
     buffer = filled_buffer(N_STORED, space, device=buffer_device)
+    hindsight = Hindsight(buffer, COMMAND_SPACES["absolute"])
     policy = CommandPolicy(space, buffer.action_space, lambda _: 1e-3, net_arch=net_arch).to(device)
     n_steps = 8 if device == "cpu" and space is not CARTPOLE else 128  # large networks are slow there
-    return 1000 / n_steps * median_time(lambda: policy.fit(buffer, FitOptions(n_steps, batch_size, 1e-3)), device)
+    return 1000 / n_steps * median_time(lambda: policy.fit(hindsight, FitOptions(n_steps, batch_size, 1e-3)), device)
 
 
 def action(space: spaces.Box, net_arch: list[int], device: str) -> float:
@@ -80,7 +82,7 @@ def action(space: spaces.Box, net_arch: list[int], device: str) -> float:
     policy = CommandPolicy(space, spaces.Discrete(2), lambda _: 1e-3, net_arch=net_arch).to(device)
     draw = policy.actor(np.random.default_rng(0))
     observations = np.stack([space.sample() for _ in range(8)])
-    command, temperature = Command(np.full(8, 50.0, np.float32), np.full(8, 60.0, np.float32)), np.ones((8, 1), np.float32)
+    command, temperature = make_command(50, 60, 8), np.ones((8, 1), np.float32)
     return 1000 * median_time(lambda: draw(observations, command, temperature), device, rounds=200)
 
 

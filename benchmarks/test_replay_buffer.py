@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.buffers import filled_buffer
+from sb3_udrl.commands import COMMAND_SPACES
+from sb3_udrl.labels import Hindsight
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.benchmark(group="replay buffer", timer=time.process_time, warmup=False)
@@ -29,10 +31,11 @@ def test_sampling(benchmark, buffers, n_transitions, n_batches, sampling):
         buffers[size] = filled_buffer(size)
     buffer = buffers[size]
     buffer.sampling, buffer._cumulative_weights = sampling, None
+    hindsight = Hindsight(buffer, COMMAND_SPACES["absolute"])
 
     def draws():
         for _ in range(64 // n_batches):
-            buffer.sample(256 * n_batches)
+            hindsight.sample(256 * n_batches)
 
     benchmark.pedantic(draws, rounds=50 if benchmark.enabled else 1, warmup_rounds=5)
 

@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.buffers import filled_buffer
 from sb3_udrl import CommandPolicy
+from sb3_udrl.commands import COMMAND_SPACES
+from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies import FitOptions
 
 N_STEPS = 128
@@ -14,10 +16,11 @@ pytestmark = pytest.mark.benchmark(group="training", timer=time.process_time, wa
 
 @pytest.fixture
 def setting(batch_size):
-    """Network, buffer, options and a ready batch."""
+    """Network, labelled buffer, options and a ready batch."""
     buffer = filled_buffer(100_000)
     policy = CommandPolicy(buffer.observation_space, buffer.action_space, lambda _: 1e-3)
-    return policy, buffer, FitOptions(N_STEPS, batch_size, 1e-3), policy.to_tensors(buffer.sample(batch_size))
+    hindsight = Hindsight(buffer, COMMAND_SPACES["absolute"])
+    return policy, hindsight, FitOptions(N_STEPS, batch_size, 1e-3), policy.to_tensors(hindsight.sample(batch_size))
 
 
 def measure(benchmark, function):
@@ -41,5 +44,5 @@ def test_bare_steps(benchmark, setting):
 
 @pytest.mark.parametrize("batch_size", [256, 512])
 def test_fit(benchmark, setting):
-    policy, buffer, options, _ = setting
-    measure(benchmark, lambda: policy.fit(buffer, options))
+    policy, hindsight, options, _ = setting
+    measure(benchmark, lambda: policy.fit(hindsight, options))

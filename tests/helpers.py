@@ -12,7 +12,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_udrl import UDRL, EpisodicReplayBuffer
-from sb3_udrl.buffers import Episode, RelativeReplayBuffer
+from sb3_udrl.buffers import Episode
+from sb3_udrl.commands import make_command_space
+from sb3_udrl.labels import Hindsight
 
 DEVICE = os.environ.get("SB3_UDRL_TEST_DEVICE", "cpu")  # where the networks of the tests lie
 needs_gpu = pytest.mark.skipif(not th.cuda.is_available(), reason="needs a GPU")
@@ -74,9 +76,14 @@ def small_buffer(capacity=100, **kwargs):
     return EpisodicReplayBuffer(capacity, spaces.Box(-1e6, 1e6, (1,)), spaces.Discrete(2), **{"seed": 0, **kwargs})
 
 
-def relative_buffer(capacity=1000, **kwargs):
-    """A buffer for :func:`episode`, with relative labels."""
-    return RelativeReplayBuffer(capacity, spaces.Box(-1e6, 1e6, (1,)), spaces.Discrete(2), **{"seed": 0, **kwargs})
+def hindsight(buffer, commands="absolute", **label_kwargs):
+    """The episodes of a buffer with the commands that they fulfilled."""
+    return Hindsight(buffer, make_command_space(commands), label_kwargs)
+
+
+def relative_hindsight(capacity=1000, buffer_kwargs=None, **kwargs):
+    """Labels of advantages for the episodes of a :func:`small_buffer`."""
+    return hindsight(small_buffer(capacity, **(buffer_kwargs or {})), "relative", advantage=kwargs)
 
 
 def parameters_of(model):
@@ -91,18 +98,27 @@ def assert_same_parameters(first, second):
         assert (first[name] == second[name]).all(), name
 
 
+def assert_same_batches(first, second):
+    """The same examples, commands included."""
+    np.testing.assert_array_equal(first.observations, second.observations)
+    np.testing.assert_array_equal(first.actions, second.actions)
+    assert first.command.parts.keys() == second.command.parts.keys()
+    for name, values in first.command.parts.items():
+        np.testing.assert_array_equal(values, second.command[name])
+
+
 class CommandSpy:
     """Remembers the command under which every action is chosen while it watches a policy."""
 
     def __init__(self, model):
         self.policy = getattr(model, "policy", model)
-        self.commands = []  # one (n_envs, 2) array per call
+        self.commands = []  # one (n_envs, n_parts) array per call
 
     def __enter__(self):
         act = type(self.policy).act
 
         def spying_act(observation, command, *args, **kwargs):
-            self.commands.append(np.stack(command, axis=1).copy())
+            self.commands.append(self.policy.command_space.to_rows(command))
             return act(self.policy, observation, command, *args, **kwargs)
 
         self.policy.act = spying_act

@@ -64,7 +64,7 @@ def test_frames_can_be_stacked():
     env = VecFrameStack(make_vec(FakeImageEnv, 2, screen_height=40, screen_width=40), 4)
     model = image_model(env).learn(64)
     assert model.observation_space.shape == (4, 40, 40)
-    assert model.replay_buffer.transitions(np.array([0])).observations.shape[1:] == (4, 40, 40)
+    assert model.hindsight.transitions(np.array([0])).observations.shape[1:] == (4, 40, 40)
 
 
 @pytest.mark.parametrize("stacked", [False, True])
@@ -73,7 +73,7 @@ def test_rewards_of_pictures_can_be_normalized(stacked):
     env = make_vec(FakeImageEnv, 2, screen_height=40, screen_width=40)
     env = VecNormalize(env, norm_obs=False, norm_reward=True)
     model = image_model(VecFrameStack(env, 2) if stacked else env).learn(64)
-    stored = model.replay_buffer.transitions(np.array([0])).observations
+    stored = model.hindsight.transitions(np.array([0])).observations
     assert stored.shape[1:] == (1 + stacked, 40, 40) and stored.dtype == np.uint8
     assert set(model.replay_buffer.returns) <= set(range(11))  # raw: FakeImageEnv pays 0 to 1 per step
 

@@ -35,14 +35,18 @@ def test_a_row_of_one_serves_all_environments():
 @pytest.mark.parametrize(
     ("desired_return", "desired_horizon", "message"),
     [
-        (np.nan, 5, "desired_return is nan.*finite"),
-        (np.inf, 5, "desired_return is inf.*finite"),
-        (1, -np.inf, "desired_horizon is -inf.*at least one step"),
-        (1, 0, "desired_horizon is 0.*at least one"),
-        (1, 0.5, "desired_horizon is 0.5.*at least one"),
-        ([1, 2, 3], 5, r"desired_return has shape \(3,\).*\(2,\)"),
-        (1, [[5, 5]], r"desired_horizon has shape \(1, 2\).*\(2,\)"),
-        ([1, np.nan], 5, "finite"),
+        (np.nan, 5, "the desired return is NaN"),
+        (np.inf, 5, "return=inf: a command must be finite"),
+        (1, np.inf, 'horizon=inf: a command must be finite; leave "horizon" out'),
+        (1, [np.inf, 5], "horizon=inf: a command must be finite"),
+        (1, -np.inf, "horizon=-inf: a command must be finite"),
+        (1, np.nan, "the desired horizon is NaN"),
+        (1, 0, "horizon=0.0: must be at least 1"),
+        (1, 0.5, "horizon=0.5: must be at least 1"),
+        ([1, 2, 3], 5, r"desired return has shape \(3,\).*\(2,\)"),
+        (1, [[5, 5]], r"desired horizon has shape \(1, 2\).*\(2,\)"),
+        ([1, np.nan], 5, "the desired return is NaN"),
+        ("much", 5, "desired return='much': give a number"),
     ],
 )
 def test_bad_commands_are_refused(desired_return, desired_horizon, message):

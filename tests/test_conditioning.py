@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import nn
 
-from sb3_udrl.commands import make_command
+from sb3_udrl.commands import COMMAND_SPACES, Command
 from sb3_udrl.policies import CommandPolicy
 from sb3_udrl.policies.conditioning import CONDITIONINGS, ConditionedMlp
 
@@ -139,19 +139,24 @@ def test_linear_commands_ask_for_what_is_better_on_average():
     """
     labels = np.float32([0.2] * 10 + [-0.3] * 9 + [9.0])
     actions = th.tensor([0] * 10 + [1] * 10)
-    observations, command = th.zeros(20, 1), make_command(labels, np.inf, 20)
+    observations, command = th.zeros(20, 1), Command({"advantage": labels})
     chances = {}
     for conditioning in ("linear", "gating"):
         th.manual_seed(1)
         policy = CommandPolicy(
-            spaces.Box(-1, 1, (1,)), spaces.Discrete(2), lambda _: 1e-2, net_arch=[16], conditioning=conditioning
+            spaces.Box(-1, 1, (1,)),
+            spaces.Discrete(2),
+            lambda _: 1e-2,
+            net_arch=[16],
+            conditioning=conditioning,
+            command_space=COMMAND_SPACES["relative"],
         )
         policy.update_statistics(observations, policy.command_tensor(command))
         for _ in range(500):
             policy.optimizer.zero_grad()
             policy.action_head.loss(policy(observations, policy.command_tensor(command)), actions).backward()
             policy.optimizer.step()
-        asked = policy.command_tensor(make_command([0.0, 0.5], np.inf, 2))
+        asked = policy.command_tensor(Command({"advantage": np.array([0.0, 0.5])}))
         chances[conditioning] = policy(observations[:2], asked).softmax(1)[:, 1].detach().numpy()
     assert chances["linear"][1] > chances["linear"][0]
     assert chances["gating"][1] < 0.3 < 0.45 < chances["linear"][1]

@@ -133,10 +133,10 @@ def test_training_ends_at_the_average_of_the_weights_over_its_second_half():
         model.policy.load_state_dict(state)
         model.rng.bit_generator.state = copy.deepcopy(rng)
         model.policy.average_weights = average_weights
-        batches = list(GradientFit._batches(model.policy, model.replay_buffer, FitOptions(3, 8, 0.5)))
+        batches = list(GradientFit._batches(model.policy, model.hindsight, FitOptions(3, 8, 0.5)))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(model.policy, "_batches", lambda *_: iter(batches[:n_steps]))
-            model.policy.fit(model.replay_buffer, FitOptions(n_steps, 8, 0.5))
+            model.policy.fit(model.hindsight, FitOptions(n_steps, 8, 0.5))
         return parameters_of(model)
 
     second, third = trained(2, average_weights=False), trained(3, average_weights=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import assert_same_parameters, make_vec, parameters_of, small_buffer, tiny_model
+from helpers import assert_same_parameters, hindsight, make_vec, parameters_of, small_buffer, tiny_model
 from helpers import episode as steps
 from probe_envs import FixedStart
 from stable_baselines3.common.vec_env import VecNormalize
@@ -25,10 +25,10 @@ def test_the_copy_follows_what_is_stored_and_forgotten(retention):
         for buffer in (plain, mirrored):
             buffer.add(steps(np.full(length, i % 13), first=100 * i))
         if i % 3 == 0:  # at times several episodes are new, or rows were moved more than once
-            expected, batch = plain.sample(40), mirrored.sample(40)
+            expected, batch = hindsight(plain).sample(40), hindsight(mirrored).sample(40)
             assert isinstance(batch.observations, th.Tensor)
             np.testing.assert_array_equal(batch.observations.cpu().numpy(), expected.observations)
-            np.testing.assert_array_equal(batch.desired_return, expected.desired_return)
+            np.testing.assert_array_equal(batch.command.desired_return, expected.command.desired_return)
 
 
 def test_only_new_rows_are_copied():
@@ -56,7 +56,7 @@ def test_dictionaries_and_other_devices():
     space = spaces.Dict(a=spaces.Box(0, 255, (1, 4, 4), np.uint8), b=spaces.Discrete(5))
     buffer = EpisodicReplayBuffer(10, space, spaces.Discrete(2), seed=0, device="meta")
     buffer.add(Episode({"a": np.zeros((3, 1, 4, 4), np.uint8), "b": np.arange(3)}, np.zeros(3, int), np.ones(3)))
-    observations = buffer.sample(7).observations
+    observations = hindsight(buffer).sample(7).observations
     assert {key: rows.device.type for key, rows in observations.items()} == {"a": "meta", "b": "meta"}
     assert (observations["a"].dtype, observations["b"].dtype) == (th.uint8, th.int64)
     assert observations["a"].shape == (7, 1, 4, 4)
@@ -73,10 +73,10 @@ def test_learning_is_the_same():
 def test_a_saved_buffer_makes_its_copy_anew():
     buffer = small_buffer(device=GPU)
     buffer.add(steps([1, 2, 3]))
-    buffer.sample(1)
+    hindsight(buffer).sample(1)
     loaded = pickle.loads(pickle.dumps(buffer))
     assert loaded._observations._copy is None
-    assert sorted(set(loaded.sample(100).observations[:, 0].tolist())) == [0, 1, 2]
+    assert sorted(set(hindsight(loaded).sample(100).observations[:, 0].tolist())) == [0, 1, 2]
 
 
 def test_a_normalizer_is_refused():

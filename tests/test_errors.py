@@ -43,7 +43,7 @@ class Broken(Scripted):
 @pytest.mark.parametrize("reward", [np.nan, np.inf, -np.inf])
 def test_rewards_that_are_not_finite(reward):
     model = tiny_model(make_vec(Broken, reward=reward))
-    with pytest.raises(ValueError, match=f"the reward of step 1 is {reward}: rewards must be finite, mend the environment"):
+    with pytest.raises(ValueError, match=f"the reward of step 1 is {reward}: it must be finite, check the environment's step"):
         model.learn(100)
     assert model.replay_buffer.returns.tolist() == [3, 3]
 
@@ -115,7 +115,7 @@ def test_arguments_of_samplers():
         ({"command_sampler": "curriculum", "command_sampler_kwargs": {"width": -1}}, r"high=-0\.5: must be 0 <= low"),
         (
             {"command_sampler": "fixed", "command_sampler_kwargs": {"desired_return": np.nan, "desired_horizon": 1}},
-            "desired_return is nan: a command must be finite",
+            "the desired return is NaN",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -203,10 +203,18 @@ def test_buffers_of_other_algorithms(tmp_path, model):
     check_refused_buffer(model, tmp_path / "buffer", "is not a replay buffer that UDRL saved")
 
 
-def test_something_else_in_the_place_of_a_buffer(tmp_path, model):
-    state = {"replay_buffer": [1, 2], "rng": 0, "warm_up": 0, "running": 0, "torch_rng_state": 0, "cuda_rng_states": 0}
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("hindsight", "holds a list, not the episodes of an EpisodicReplayBuffer"),
+        ("replay_buffer", "is not a replay buffer that UDRL saved"),  # as revisions before 0.2 wrote it
+    ],
+)
+def test_something_else_in_the_place_of_a_buffer(tmp_path, model, key, message):
+    numbers = ("rng", "warm_up", "noise", "further", "running", "torch_rng_state", "cuda_rng_states")
+    state = {key: [1, 2], **dict.fromkeys(numbers, 0)}
     (tmp_path / "buffer.pkl").write_bytes(pickle.dumps(state))
-    check_refused_buffer(model, tmp_path / "buffer", "holds a list, not an EpisodicReplayBuffer")
+    check_refused_buffer(model, tmp_path / "buffer", message)
 
 
 def test_a_buffer_of_another_environment(tmp_path, model):

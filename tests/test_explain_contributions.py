@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
 
-from sb3_udrl import Command
+from sb3_udrl.commands import make_command
 from sb3_udrl.explain import Situations, contributions, over_time
 from sb3_udrl.explain.contributions import explainable
 from sb3_udrl.forest import ForestPolicy
@@ -31,8 +31,8 @@ ACTIONS = {
 def forest(estimator, action_space, observations, desired_return, desired_horizon, actions, **kwargs):
     """A policy that has learned these examples, and the situations."""
     policy = ForestPolicy(spaces.Box(-9, 9, (observations.shape[1],)), action_space, lambda _: 0.0, estimator, **kwargs)
-    command = Command(np.asarray(desired_return, float), np.asarray(desired_horizon, float))
-    inputs, n = to_inputs(observations, command), len(observations)
+    command = make_command(desired_return, desired_horizon, len(observations))
+    inputs, n = to_inputs(observations, policy.command_space.inputs(command)), len(observations)
     policy.take_over(
         policy.head.fit(policy._template, Examples(inputs, actions, None, np.zeros(n, dtype=bool))), Progress(0, 0, n)
     )
@@ -115,12 +115,12 @@ def test_they_sum_to_what_the_forest_says(kinds, actions, seed, max_depth, stand
     estimator = kind(max_depth=max_depth, random_state=seed, **arguments)
     policy, seen = forest(estimator, ACTIONS[actions], *examples(seed, ACTIONS[actions]))
     if standardize:
-        inputs = to_inputs(seen.observations, seen.command)
+        inputs = to_inputs(seen.observations, policy.command_space.inputs(seen.command))
         scaled = make_pipeline(StandardScaler(), policy.learned.estimator)
         scaled[0].fit(inputs)
         policy.take_over(policy.learned._replace(estimator=scaled), Progress(0, 0, len(inputs)))
     found = contributions(policy, seen)
-    outputs = policy.outputs(to_inputs(seen.observations, seen.command))
+    outputs = policy.outputs(to_inputs(seen.observations, policy.command_space.inputs(seen.command)))
     if actions == "box":
         said = outputs[:, :, 0]
     else:
@@ -140,7 +140,7 @@ def test_actions_that_the_data_lack_have_probability_zero():
 
 def test_mean_and_spread_per_time_step():
     values = np.array([[1.0, 0.0], [2.0, 4.0], [3.0, 0.0]])
-    seen = situations(np.zeros((3, 1)), Command(np.zeros(3), np.ones(3)), np.zeros(3))
+    seen = situations(np.zeros((3, 1)), make_command(0, 1, 3), np.zeros(3))
     seen = seen._replace(steps=np.array([0, 1, 0]), episodes=np.array([0, 0, 1]))
     found = over_time(values, seen)
     assert found.mean.tolist() == [[2, 0], [2, 4]]
@@ -150,7 +150,7 @@ def test_mean_and_spread_per_time_step():
 
 def test_policies_without_paths():
     network = tiny_model(make_vec(Scripted))
-    seen = situations(np.zeros((3, 2), np.float32), Command(np.zeros(3), np.ones(3)), np.zeros(3, np.int64))
+    seen = situations(np.zeros((3, 2), np.float32), make_command(0, 1, 3), np.zeros(3, np.int64))
     with pytest.raises(ValueError, match=r"CommandPolicy: decision paths need a ForestPolicy of decision trees.*distill\(\)"):
         contributions(network, seen)
     with pytest.raises(ValueError, match="has learned nothing yet: train it first"):

@@ -11,7 +11,7 @@ from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_
 from test_explain_contributions import examples, forest
 from test_explain_importance import Rule
 
-from sb3_udrl.commands.command import Command
+from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.explain import contributions, distill, play, rules
 from sb3_udrl.explain.distillation import _lesson
@@ -84,7 +84,7 @@ def test_long_episodes_teach_no_more_than_short_ones(action_space):
         lambda o, _: np.ones((len(o), *action_space.shape), action_space.dtype), action_space, spaces.Box(-1, 1, (1,))
     )
     episodes = np.array([0, 1, 1, 1])
-    command = Command(np.ones(4, np.float32), np.ones(4, np.float32))
+    command = make_command(1, 1, 4)
     seen = Situations(np.zeros((4, 1), np.float32), command, np.ones(4, int), episodes, np.array([0, 0, 1, 2]), np.zeros(2))
     weights = _lesson(teacher, seen).weights
     np.testing.assert_allclose(weights / weights[0], [1, 1 / 3, 1 / 3, 1 / 3])

@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from test_explain_contributions import examples, forest, situations
 
-from sb3_udrl import Command
+from sb3_udrl.commands import Command, make_command
 from sb3_udrl.explain import command_grid, impurity_importance, permutation_importance
 from sb3_udrl.explain.decisions import action_outputs, decide
 from sb3_udrl.policies import BehaviorPolicy, FitReport
@@ -28,13 +28,13 @@ class Rule(BehaviorPolicy):
     def act(self, observation, command, deterministic=False, temperature=None):
         return self.rule(observation, command)
 
-    def fit(self, replay_buffer, options):
+    def fit(self, hindsight, options):
         return FitReport(0, {})
 
 
 def random_situations(n=400):
     rng = np.random.default_rng(0)
-    command = Command(rng.permutation(n) - n / 2, 1.0 + rng.permutation(n))
+    command = make_command(rng.permutation(n) - n / 2, 1.0 + rng.permutation(n), n)
     return situations(rng.normal(size=(n, 3)).astype(np.float32), command, np.zeros(n))
 
 
@@ -60,7 +60,7 @@ def test_the_command_matters():
 
 def test_return_and_horizon_are_shuffled_together():
     """In these situations, both always agree: only shuffled alone they do not."""
-    command = Command(np.arange(50.0), 1 + np.arange(50.0))
+    command = make_command(np.arange(50.0), 1 + np.arange(50.0), 50)
     seen = situations(np.zeros((50, 3), np.float32), command, np.zeros(50))
     policy = Rule(lambda _, c: (c.desired_horizon - c.desired_return != 1).astype(int), spaces.Discrete(2))
     by_name = dict(zip(*permutation_importance(policy, seen), strict=True))
@@ -90,7 +90,7 @@ def test_images_are_shuffled_as_a_whole():
     rng = np.random.default_rng(0)
     observations = {"image": rng.integers(2, size=(200, 1, 1, 1), dtype=np.uint8) * np.full((1, 4, 4), 255, np.uint8)}
     observations["number"] = rng.integers(5, size=200)
-    seen = situations(np.zeros((200, 1)), Command(np.zeros(200), np.ones(200)), np.zeros(200))
+    seen = situations(np.zeros((200, 1)), make_command(0, 1, 200), np.zeros(200))
     kept = {key: part.copy() for key, part in observations.items()}
     by_name = dict(zip(*permutation_importance(policy, seen._replace(observations=observations)), strict=True))
     assert list(by_name)[:2] == ["image", "number"]
@@ -101,15 +101,15 @@ def test_images_are_shuffled_as_a_whole():
 
 def test_relative_commands_have_no_horizon():
     model = tiny_model(make_vec(Scripted, lengths=(8,)), commands="relative").learn(200)
-    command = Command(np.linspace(-2, 2, 40), np.full(40, np.inf))
+    command = Command({"advantage": np.linspace(-2, 2, 40)})
     seen = situations(np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32), command, np.zeros(40))
-    assert permutation_importance(model, seen).names == ["observation[0]", "observation[1]", "desired return"]
-    grid = command_grid(model, seen.observations[0], [-1, 1])
-    assert grid.desired_returns.tolist() == [-1, 1] and grid.desired_horizons.tolist() == [np.inf]
+    assert permutation_importance(model, seen).names == ["observation[0]", "observation[1]", "desired advantage"]
+    grid = command_grid(model, seen.observations[0], {"advantage": [-1, 1]})
+    assert {name: values.tolist() for name, values in grid.axes.items()} == {"advantage": [-1, 1]}
     assert grid.outputs.shape == (1, 2, 1, 2)
-    assert command_grid(model, seen.observations[0]).desired_returns[[0, -1]].tolist() == [-3, 3]
-    with pytest.raises(ValueError, match="takes relative commands, which have no horizon"):
-        command_grid(model, seen.observations[0], [1], [2])
+    assert command_grid(model, seen.observations[0]).axes["advantage"][[0, -1]].tolist() == [-3, 3]
+    with pytest.raises(ValueError, match="asks for horizon, return: this model takes advantage"):
+        command_grid(model, seen.observations[0], {"return": [1], "horizon": [2]})
 
 
 def test_wrong_input():
@@ -123,8 +123,15 @@ def test_wrong_input():
     neighbors, _ = forest(KNeighborsClassifier(3), spaces.Discrete(2), *examples(0, spaces.Discrete(2)))
     with pytest.raises(ValueError, match="KNeighborsClassifier has no feature_importances_"):
         impurity_importance(neighbors)
-    with pytest.raises(ValueError, match="at least one step must be left"):
-        command_grid(policy, np.zeros(3, np.float32), [1], [0])
+    here = np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match=r"horizon=0.0: must be at least 1"):
+        command_grid(policy, here, {"return": [1], "horizon": [0]})
+    with pytest.raises(ValueError, match="the desired horizon is missing: this model takes return and horizon together"):
+        command_grid(policy, here, {"return": [1]})
+    with pytest.raises(ValueError, match=r"axes=\['return', 'horizon', 'advantage'\]: give one part or two"):
+        command_grid(policy, here, {"return": [1], "horizon": [1], "advantage": [1]})
+    with pytest.raises(ValueError, match=r"axes=\[\]: give one part or two"):
+        command_grid(policy, here, {})
 
 
 def test_impurity_importance_is_that_of_the_estimator():
@@ -140,13 +147,13 @@ def test_impurity_importance_is_that_of_the_estimator():
 def test_a_grid_of_commands():
     """Action 1 where more is asked for than there are steps."""
     policy = Rule(lambda _, command: (command.desired_return > command.desired_horizon).astype(int), spaces.Discrete(2))
-    grid = command_grid(policy, np.zeros(3, np.float32), [0, 2, 4], [1, 3])
+    grid = command_grid(policy, np.zeros(3, np.float32), {"return": [0, 2, 4], "horizon": [1, 3]})
     assert grid.outputs.shape == (2, 3, 1, 2)
     assert grid.outputs[:, :, 0, 1].tolist() == [[0, 1, 1], [0, 0, 1]]
     assert (grid.outputs.sum(3) == 1).all()
     policy.set_command(-10, 20)
     grid = command_grid(policy, np.zeros(3, np.float32))
-    assert grid.desired_returns[[0, -1]].tolist() == [-20, 0] and grid.desired_horizons[[0, -1]].tolist() == [1, 40]
+    assert grid.axes["return"][[0, -1]].tolist() == [-20, 0] and grid.axes["horizon"][[0, -1]].tolist() == [1, 40]
 
 
 @pytest.mark.parametrize(

@@ -141,12 +141,14 @@ def test_what_is_drawn_of_importance(tmp_path, monkeypatch):
 def test_what_is_drawn_of_command_grids(tmp_path, monkeypatch):
     saved = drawn(monkeypatch)
     outputs = np.array([[[[0.9, 0.1]], [[0.2, 0.8]], [[0.3, 0.7]]]])
-    relative = CommandGrid(np.array([-1.0, 0.0, 1.0]), np.array([np.inf]), outputs)
+    relative = CommandGrid({"advantage": np.array([-1.0, 0.0, 1.0])}, outputs)
     plots.plot_command_grid(relative, tmp_path / "lines.png", first_action=4)
     first, second = saved[-1].axes[0].lines
     np.testing.assert_array_equal(first.get_xydata(), [[-1, 0.9], [0, 0.2], [1, 0.3]])
     assert second.get_label() == "action 5"
-    absolute = CommandGrid(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0]), np.concatenate((outputs, outputs)))
+    absolute = CommandGrid(
+        {"return": np.array([1.0, 2.0, 3.0]), "horizon": np.array([4.0, 5.0])}, np.concatenate((outputs, outputs))
+    )
     plots.plot_command_grid(absolute, tmp_path / "maps.png")
     left, right, _ = saved[-1].axes  # and the scale of colors
     assert right.get_title() == "action 1"

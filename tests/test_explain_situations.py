@@ -8,6 +8,7 @@ from helpers import CommandSpy, make_vec, tiny_model
 from probe_envs import AnySpaces, Scripted
 from stable_baselines3.common.env_util import make_vec_env
 
+from sb3_udrl.commands import COMMAND_SPACES, CommandSpace
 from sb3_udrl.explain import feature_names, input_names, play
 
 LENGTHS = (3, 1, 2)
@@ -57,7 +58,21 @@ def test_environments_that_are_known(env_id):
     assert len(set(names)) == len(names) == env.observation_space.shape[0]
     assert not any("[" in name for name in names)
     vec = make_vec_env(env_id, 2, env_kwargs={"render_mode": None})
-    assert input_names(vec) == [*names, "desired return", "desired horizon"]
+    assert input_names(vec, COMMAND_SPACES["absolute"]) == [*names, "desired return", "desired horizon"]
+
+
+def test_names_of_commands():
+    env = Scripted()
+    names = ["observation[0]", "observation[1]"]
+    assert input_names(env, COMMAND_SPACES["relative"]) == [*names, "desired advantage", "unasked advantage"]
+    assert input_names(env, CommandSpace(["return", "horizon"])) == [
+        *names,
+        "desired return",
+        "desired horizon",
+        "desired return per step",
+        "unasked return",
+        "unasked horizon",
+    ]
 
 
 def test_names_that_the_environment_gives():

@@ -6,7 +6,7 @@ from gymnasium import spaces
 from helpers import Recorder, make_vec, tiny_model
 from probe_envs import Perseverance, Scripted, TellingArms
 
-from sb3_udrl.exploration import WARM_UPS, NetworkWarmUp, StickyWarmUp, make_warm_up, uniform_actions
+from sb3_udrl.exploration.warm_up import WARM_UPS, NetworkWarmUp, StickyWarmUp, make_warm_up, uniform_actions
 
 ACTION_SPACES = [
     spaces.Discrete(4),
@@ -232,7 +232,7 @@ def test_the_warm_up_goes_on_while_all_episodes_are_alike(lengths, goes_on):
     model = tiny_model(make_vec(Scripted, lengths=lengths, rewards=(0,)), learning_starts=20).learn(200)
     assert model._n_updates > 0
     assert model._running.warm_up.all() == goes_on
-    assert (len(model.obedience) == 0) == goes_on
+    assert (len(model.outcomes) == 0) == goes_on
 
 
 def test_a_warm_up_that_was_left_does_not_come_back():
@@ -255,7 +255,7 @@ def test_uniform_actions_are_mixed_with_others_when_the_warm_up_goes_on():
 def test_a_warm_up_of_the_user_s_own_is_kept():
     model = tiny_model(make_vec(Scripted, rewards=(0,)), learning_starts=20, warm_up=lambda obs, starts: np.zeros(1, int))
     model.learn(200)
-    assert (model.replay_buffer.transitions(np.arange(40)).actions == 0).all()
+    assert (model.hindsight.transitions(np.arange(40)).actions == 0).all()
 
 
 def test_what_uniform_actions_never_find_is_found_all_the_same():

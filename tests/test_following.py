@@ -8,6 +8,8 @@ from helpers import CommandSpy, episode, make_vec, probe_model, small_buffer, ti
 from probe_envs import CostlySteps, Scripted, TwoArms
 from stable_baselines3.common.logger import configure
 
+from sb3_udrl import Command
+from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import (
     CommandFollowing,
     CommandFollowingCallback,
@@ -17,22 +19,53 @@ from sb3_udrl.evaluation import (
     run_commands,
     stored_commands,
 )
-from sb3_udrl.evaluation.following import average_ranks
+from sb3_udrl.evaluation.following import PartFollowing, average_ranks
 
 
-def following(desired, achieved, desired_horizon=None, achieved_horizon=None):
-    desired, achieved = np.array(desired, float), np.array(achieved, float)
-    if desired_horizon is None:
-        desired_horizon, achieved_horizon = np.ones(len(desired)), np.ones_like(achieved)
-    return CommandFollowing(desired, np.array(desired_horizon, float), achieved, np.array(achieved_horizon, float))
+def following(desired, achieved):
+    return PartFollowing(np.array(desired, float), np.array(achieved, float))
 
 
 def test_figures_by_hand():
-    result = following([1, 2, 3], [[1, 1], [2, 4], [2, 2]], [5, 5, 5], [[5, 7], [5, 5], [1, 3]])
+    command = Command({"return": np.array([1.0, 2, 3]), "horizon": np.array([5.0, 5, 5])})
+    achieved = {"return": np.array([[1.0, 1], [2, 4], [2, 2]]), "horizon": np.array([[5.0, 7], [5, 5], [1, 3]])}
+    both = CommandFollowing(command, achieved)
+    assert both.parts == ["return", "horizon"]
+    result = both.of("return")
     assert result.mean_abs_error == pytest.approx((0 + 1 + 1) / 3)
-    assert result.horizon_mean_abs_error == pytest.approx((1 + 0 + 3) / 3)
+    assert both.of("horizon").mean_abs_error == pytest.approx((1 + 0 + 3) / 3)
     assert result.r_squared == pytest.approx(1 - 6 / 6)
     assert result.rank_correlation == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("achieved", "reach"),
+    [
+        ([[1], [2], [5]], 1),
+        ([[5], [2], [1]], 1),  # reached, though not as told
+        ([[-9], [0], [99]], 1),  # what is beyond does not count
+        ([[2], [2.5], [4]], 0.5),
+        ([[1, 3], [3, 3], [4, 4]], 0.5),  # means of 2, 3 and 4
+        ([[2], [2], [2]], 0),
+        ([[6], [7], [9]], 0),
+    ],
+)
+def test_reach_by_hand(achieved, reach):
+    assert following([1, 2, 5], achieved).reach == pytest.approx(reach)
+
+
+def test_without_a_range_nothing_can_be_covered():
+    assert np.isnan(following([2, 2], [[1], [3]]).reach)
+
+
+def test_only_commands_that_ask_for_a_part_are_compared():
+    command = Command({"return": np.array([1.0, np.nan]), "horizon": np.array([np.nan, 7.0]), "advantage": np.array([1.0, 1])})
+    result = CommandFollowing(command, {"return": np.array([[4.0], [5]]), "horizon": np.array([[2.0], [3]])})
+    assert result.parts == ["return", "horizon"]
+    assert (result.of("return").mean_abs_error, result.of("horizon").mean_abs_error) == (3, 4)
+    for part in ("advantage", "energy"):
+        with pytest.raises(ValueError, match=f"part='{part}': asked for and measured were return, horizon"):
+            result.of(part)
 
 
 def test_perfect_obedience():
@@ -67,25 +100,38 @@ def test_episodes_are_attributed_to_their_commands(n_envs):
     model = probe_model(make_vec(CostlySteps), 3_000)
     env = make_vec(CostlySteps, n_envs)
     asked = np.array([3, 1, 2, 5, 1])
-    achieved, lengths = run_commands(model, env, -asked, asked)
-    np.testing.assert_array_equal(lengths, asked)
-    np.testing.assert_array_equal(achieved, -asked)
+    achieved = run_commands(model, env, make_command(-asked, asked, 5))
+    np.testing.assert_array_equal(achieved["horizon"], asked)
+    np.testing.assert_array_equal(achieved["return"], -asked)
 
 
 def test_returns_and_lengths_by_hand():
     env = make_vec(Scripted, 2, lengths=(3, 1, 4))
-    returns, lengths = run_commands(tiny_model(env), env, np.zeros(5), 1)
-    np.testing.assert_array_equal(lengths, [3, 3, 1, 1, 4])
-    np.testing.assert_array_equal(returns, [6, 6, 11, 11, 90])
+    achieved = run_commands(tiny_model(env), env, make_command(0, 1, 5))
+    assert achieved.keys() == {"return", "horizon"}
+    np.testing.assert_array_equal(achieved["horizon"], [3, 3, 1, 1, 4])
+    np.testing.assert_array_equal(achieved["return"], [6, 6, 11, 11, 90])
 
 
 def test_command_following_repeats_every_command():
     env = make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4))
     result = command_following(tiny_model(env), env, [1, 9], [2, 3], n_episodes=3)
-    np.testing.assert_array_equal(result.achieved_return, np.full((2, 3), 5))
-    np.testing.assert_array_equal(result.achieved_horizon, np.full((2, 3), 2))
-    np.testing.assert_array_equal(result.desired_return, [1, 9])
-    assert result.mean_abs_error == 4 and result.horizon_mean_abs_error == 0.5
+    np.testing.assert_array_equal(result.achieved["return"], np.full((2, 3), 5))
+    np.testing.assert_array_equal(result.achieved["horizon"], np.full((2, 3), 2))
+    np.testing.assert_array_equal(result.command.desired_return, [1, 9])
+    assert result.of("return").mean_abs_error == 4 and result.of("horizon").mean_abs_error == 0.5
+
+
+@pytest.mark.parametrize(
+    "command", [{"return": [1, 9], "horizon": [2, 3]}, make_command([1, 9], [2, 3], 2), ([1, 9], [2, 3])], ids=repr
+)
+def test_commands_in_other_words(command):
+    """As a dictionary, a ``Command``, or in two arguments."""
+    env = make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4))
+    arguments = command if isinstance(command, tuple) else (command,)
+    result = command_following(tiny_model(env), env, *arguments, n_episodes=3)
+    assert result.command.desired_return.tolist() == [1, 9] and result.command.desired_horizon.tolist() == [2, 3]
+    assert result.of("return").mean_abs_error == 4 and result.of("horizon").mean_abs_error == 0.5
 
 
 def test_sampled_and_greedy_actions():
@@ -93,25 +139,25 @@ def test_sampled_and_greedy_actions():
     model = tiny_model(env)
     greedy = command_following(model, env, [0], [1], n_episodes=100)
     sampled = command_following(model, env, [0], [1], n_episodes=100, deterministic=False)
-    assert greedy.achieved_return.std() == 0
-    assert 0.2 < sampled.achieved_return.mean() < 0.8
+    assert greedy.achieved["return"].std() == 0
+    assert 0.2 < sampled.achieved["return"].mean() < 0.8
 
 
 @pytest.mark.parametrize("commands", [([1, 2], [1]), ([], []), ([[1]], [[1]])])
 def test_lists_of_commands_must_fit(commands):
     env = make_vec(TwoArms)
-    with pytest.raises(ValueError, match="two lists of the same length"):
+    with pytest.raises(ValueError, match="lists of the same length"):
         command_following(tiny_model(env), env, *commands)
 
 
 def test_stored_commands_span_what_was_experienced():
     model = tiny_model(make_vec(TwoArms))
-    model.replay_buffer = small_buffer(10**4)
+    model.hindsight.buffer = small_buffer(10**4)
     for achieved in range(101):
         model.replay_buffer.add(episode([achieved / (achieved // 10 + 1)] * (achieved // 10 + 1)))
-    returns, horizons = stored_commands(model, 4)
-    np.testing.assert_allclose(returns, np.linspace(5, 100, 4), rtol=1e-5)
-    np.testing.assert_array_equal(horizons, [1, 4, 7, 11])
+    commands = stored_commands(model, 4)
+    np.testing.assert_allclose(commands.desired_return, np.linspace(5, 100, 4), rtol=1e-5)
+    np.testing.assert_array_equal(commands.desired_horizon, [1, 4, 7, 11])
 
 
 def test_stored_commands_need_episodes():
@@ -123,7 +169,8 @@ def test_the_callback_logs_how_commands_are_followed(tmp_path):
     env = make_vec(Scripted, lengths=(2,), rewards=(1, 4))
     model = tiny_model(env)
     model.set_logger(configure(str(tmp_path), ["csv"]))
-    callback = CommandFollowingCallback(make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4)), 96, ([3, 9], [2, 4]), 1)
+    commands = {"return": [3, 9], "horizon": [2, 4]}
+    callback = CommandFollowingCallback(make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4)), 96, commands, 1)
     model.learn(128, callback=callback)
     with open(tmp_path / "progress.csv") as file:
         logged = list(csv.DictReader(file))
@@ -132,15 +179,15 @@ def test_the_callback_logs_how_commands_are_followed(tmp_path):
     assert found[0] == [""] * 4 and found[1] == [""] * 4
     assert float(found[2][0]) == 3  # 5 achieved, 3 and 9 desired
     assert float(found[2][1]) == 1
-    np.testing.assert_array_equal(callback.last_result.achieved_return, [[5], [5]])
+    np.testing.assert_array_equal(callback.last_result.achieved["return"], [[5], [5]])
 
 
 def test_the_callback_takes_its_commands_from_the_buffer():
     env = make_vec(Scripted, 2, lengths=(2,), rewards=(1, 4))
     callback = CommandFollowingCallback(env, eval_freq=40)
     tiny_model(make_vec(Scripted, lengths=(2,), rewards=(1, 4))).learn(64, callback=callback)
-    assert callback.last_result.desired_return.tolist() == [5] * 9
-    assert callback.last_result.desired_horizon.tolist() == [2] * 9
+    assert callback.last_result.command.desired_return.tolist() == [5] * 9
+    assert callback.last_result.command.desired_horizon.tolist() == [2] * 9
 
 
 def test_the_callback_waits_for_the_first_episode():
@@ -153,18 +200,22 @@ def test_the_callback_waits_for_the_first_episode():
 def test_relative_commands_have_no_return_to_compare_with():
     env = make_vec(Scripted, lengths=(2,))
     model = tiny_model(env, commands="relative")
-    message = r'this model takes relative commands.*train with UDRL\(commands="absolute"\)'
-    for follow in (
-        lambda: command_following(model, env, [1], [1]),
-        lambda: command_following(model.policy, env, [1], [1]),
-        lambda: stored_commands(model),
-        lambda: model.learn(10, callback=CommandFollowingCallback(env)),
+    for follow, message in (
+        (lambda: command_following(model, env, [1], [1]), "asks for horizon, return: this model takes advantage"),
+        (lambda: command_following(model.policy, env, [1], [1]), "asks for horizon, return: this model takes advantage"),
+        (lambda: stored_commands(model), "this model takes advantage, no desired returns"),
+        (lambda: model.learn(10, callback=CommandFollowingCallback(env)), "this model takes advantage, no desired returns"),
     ):
         with pytest.raises(ValueError, match=message):
             follow()
     assert model.num_timesteps == 0  # known before anything was played
-    returns, lengths = run_commands(model, env, [-1, 0, 1], np.inf)  # what they achieve can be seen all the same
-    assert lengths.tolist() == [2, 2, 2] and len(returns) == 3
+    command = Command({"advantage": np.array([-1.0, 0, 1])})
+    achieved = run_commands(model, env, command)  # what they achieve can be seen all the same
+    assert achieved["horizon"].tolist() == [2, 2, 2] and len(achieved["return"]) == 3
+    result = command_following(model, env, {"advantage": [-1, 0, 1]}, n_episodes=2)
+    assert result.achieved["horizon"].tolist() == [[2, 2]] * 3 and result.parts == []
+    with pytest.raises(ValueError, match="part='return': asked for and measured were none"):
+        result.of("return")
 
 
 def test_without_its_commands_an_obedient_agent_obeys_no_more():

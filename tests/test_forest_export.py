@@ -5,27 +5,28 @@ import sys
 import numpy as np
 import pytest
 from gymnasium import spaces
-from test_forest_policy import OPTIONS, buffer_of, policy
+from test_forest_policy import OPTIONS, examples_of, policy
 
-from sb3_udrl import Command
+from sb3_udrl.commands import COMMAND_SPACES, make_command
 from sb3_udrl.forest import to_onnx
 from sb3_udrl.forest.examples import to_inputs
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 INPUTS = np.random.default_rng(0).uniform(-20, 420, (500, 1)).astype(np.float32)
-COMMAND = Command(np.random.default_rng(1).uniform(-3, 3, 500), np.full(500, 4.0))
+COMMAND = make_command(np.random.default_rng(1).uniform(-3, 3, 500), 4, 500)
+ROWS = to_inputs(INPUTS, COMMAND_SPACES["absolute"].inputs(COMMAND))
 
 
 def run(path):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {"X": to_inputs(INPUTS, COMMAND)})
+    outputs = session.run(None, {"X": ROWS})
     return {output.name: value for output, value in zip(session.get_outputs(), outputs, strict=True)}
 
 
 def fitted(space, actions, **kwargs):
     forest = policy(space, **kwargs)
-    forest.fit(buffer_of(actions, space), OPTIONS)
+    forest.fit(examples_of(actions, space), OPTIONS)
     return forest
 
 
@@ -44,7 +45,7 @@ def test_discrete_actions(tmp_path, kwargs):
     )
     to_onnx(forest, tmp_path / "forest")
     outputs = run(tmp_path / "forest.onnx")
-    own = forest.outputs(to_inputs(INPUTS, COMMAND))[:, 0]
+    own = forest.outputs(ROWS)[:, 0]
     np.testing.assert_allclose(outputs["probabilities"], own[:, [0, 2, 4]], atol=1e-5)
     clear = np.diff(np.sort(own, axis=1)[:, -2:], axis=1)[:, 0] > 1e-5  # single precision tells no closer ones apart
     assert clear.mean() > 0.5

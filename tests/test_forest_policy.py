@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
-from helpers import make_vec, tiny_model
+from helpers import hindsight, make_vec, tiny_model
 from probe_envs import AnySpaces, CostlySteps, Scripted, TellingArms, TwoArms, TwoPaths
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from sb3_udrl import UDRL, Command
+from sb3_udrl import UDRL
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
+from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.policies import FitOptions
@@ -62,15 +63,20 @@ def buffer_of(actions, action_space, observations=None, rewards=None, **kwargs):
     return buffer
 
 
+def examples_of(*args, **kwargs):
+    """The same with what the episodes show."""
+    return hindsight(buffer_of(*args, **kwargs))
+
+
 def command_of(n, desired_return=0.0):
-    return Command(np.full(n, desired_return), np.full(n, 5.0))
+    return make_command(desired_return, 5, n)
 
 
 # Learning
 
 
 def probabilities(forest, observations, command):
-    return forest.outputs(np.concatenate((observations, command.as_inputs()), axis=1, dtype=np.float32))
+    return forest.outputs(np.concatenate((observations, forest.command_space.inputs(command)), axis=1, dtype=np.float32))
 
 
 def solves(env_class, commands_and_achieved, **kwargs):
@@ -109,17 +115,17 @@ def test_it_follows_the_remaining_command():
 
 def test_it_learns_from_relative_commands():
     model = forest_model(
-        make_vec(TellingArms), commands="relative", learning_starts=300, replay_buffer_kwargs={"n_neighbors": 20}
+        make_vec(TellingArms), commands="relative", learning_starts=300, label_kwargs={"advantage": {"n_neighbors": 20}}
     )
     model.learn(600)
-    assert model.policy.relative
+    assert model.policy.command_space.names == ("advantage",)
     assert evaluate_policy(model, make_vec(TellingArms), 20)[0] == 1
 
 
 def test_it_fits_all_transitions():
     actions = np.arange(200) // 100
     forest = policy(spaces.Discrete(2), estimator_kwargs={"n_estimators": 10, "min_samples_leaf": 1})
-    report = forest.fit(buffer_of(actions, spaces.Discrete(2)), OPTIONS)
+    report = forest.fit(examples_of(actions, spaces.Discrete(2)), OPTIONS)
     assert report.n_updates == 1
     assert report.metrics == {"accuracy": 1.0, "n_examples": 200}
     done = forest.act(np.arange(200, dtype=np.float32)[:, None], command_of(200), deterministic=True)
@@ -128,7 +134,7 @@ def test_it_fits_all_transitions():
 
 def test_max_transitions():
     forest = policy(spaces.Discrete(2), max_transitions=50)
-    assert forest.fit(buffer_of(np.arange(200) % 2, spaces.Discrete(2)), OPTIONS).metrics["n_examples"] == 50
+    assert forest.fit(examples_of(np.arange(200) % 2, spaces.Discrete(2)), OPTIONS).metrics["n_examples"] == 50
 
 
 @pytest.mark.parametrize("estimator", [None, KNeighborsClassifier(n_neighbors=40)], ids=["weighted", "drawn"])
@@ -143,7 +149,7 @@ def test_the_sampling_of_the_buffer_decides_what_counts(estimator):
         buffer = buffer_of(actions, spaces.Discrete(2), observations, rewards, sampling=sampling, sampling_temperature=0.5)
         forest = policy(spaces.Discrete(2), **kwargs, max_transitions=None)
         forest._template.set_params(**({"max_depth": 1} if estimator is None else {}))
-        forest.fit(buffer, OPTIONS)
+        forest.fit(hindsight(buffer), OPTIONS)
         commands = [command_of(1, desired_return=value) for value in (0, 1e-5)]
         shares[sampling] = np.mean([probabilities(forest, observations[:1], command)[0, 0, 1] for command in commands])
     assert shares["return"] > shares["transitions"] + 0.2
@@ -159,7 +165,7 @@ def paces(buffer_sizes, **kwargs):
     forest, fitted = policy(space, **kwargs), []
     for size in range(10, max(buffer_sizes) + 1, 10):
         buffer.add(Episode(np.full((10, 1), size, np.float32), np.arange(10) % 2, np.zeros(10)))
-        if forest.fit(buffer, OPTIONS).n_updates:
+        if forest.fit(hindsight(buffer), OPTIONS).n_updates:
             fitted.append(size)
     return fitted
 
@@ -175,10 +181,10 @@ def test_it_is_fitted_again_after_so_many_episodes():
 
 def test_new_trees_take_the_place_of_the_oldest():
     forest = policy(spaces.Discrete(3), new_trees=3)
-    forest.fit(buffer_of(np.arange(100) % 2, spaces.Discrete(3)), OPTIONS)
+    forest.fit(examples_of(np.arange(100) % 2, spaces.Discrete(3)), OPTIONS)
     before = forest.learned.estimator
     old = list(before.estimators_)
-    forest.fit(buffer_of(np.arange(200) // 100, spaces.Discrete(3)), OPTIONS)
+    forest.fit(examples_of(np.arange(200) // 100, spaces.Discrete(3)), OPTIONS)
     after = forest.learned.estimator
     assert before.estimators_ == old and len(after.estimators_) == after.n_estimators == 10
     assert after.estimators_[:7] == old[3:] and not set(after.estimators_[7:]) & set(old)
@@ -186,14 +192,14 @@ def test_new_trees_take_the_place_of_the_oldest():
     new = np.mean([tree.predict_proba(np.c_[situations, np.zeros((200, 2))])[:, 1] for tree in after.estimators_[7:]], axis=0)
     assert new[:90].max() < 0.2 and new[110:].min() > 0.8  # they learned from the present data
     # and none is kept that knows other actions
-    forest.fit(buffer_of(np.arange(300) % 3, spaces.Discrete(3)), OPTIONS)
+    forest.fit(examples_of(np.arange(300) % 3, spaces.Discrete(3)), OPTIONS)
     assert not set(forest.learned.estimator.estimators_) & set(after.estimators_)
 
 
 def test_more_new_trees_than_there_are():
     forest = policy(spaces.Discrete(2), new_trees=1000)
     for _ in range(2):
-        forest.fit(buffer_of(np.arange(100) % 2, spaces.Discrete(2)), OPTIONS)
+        forest.fit(examples_of(np.arange(100) % 2, spaces.Discrete(2)), OPTIONS)
         assert len(forest.learned.estimator.estimators_) == 10
 
 
@@ -207,9 +213,9 @@ def test_only_forests_exchange_trees():
 
 def test_a_loaded_model_without_its_buffer_waits_for_data():
     forest = policy(spaces.Discrete(2), refit_share=0.5)
-    forest.fit(buffer_of(np.arange(100) % 2, spaces.Discrete(2)), OPTIONS)
-    assert forest.fit(buffer_of(np.arange(40) % 2, spaces.Discrete(2)), OPTIONS).n_updates == 0
-    assert forest.fit(buffer_of(np.arange(50) % 2, spaces.Discrete(2)), OPTIONS).n_updates == 1
+    forest.fit(examples_of(np.arange(100) % 2, spaces.Discrete(2)), OPTIONS)
+    assert forest.fit(examples_of(np.arange(40) % 2, spaces.Discrete(2)), OPTIONS).n_updates == 0
+    assert forest.fit(examples_of(np.arange(50) % 2, spaces.Discrete(2)), OPTIONS).n_updates == 1
 
 
 def test_same_seed_same_forest():
@@ -228,9 +234,9 @@ def test_same_seed_same_forest():
 def test_actions_that_the_data_lack_keep_a_place():
     space = spaces.Discrete(4, start=10)
     forest = policy(space, smoothing=0.2)
-    forest.fit(buffer_of(np.where(np.arange(300) % 3, 11, 13), space), OPTIONS)
+    forest.fit(examples_of(np.where(np.arange(300) % 3, 11, 13), space), OPTIONS)
     observations, command = np.zeros((40_000, 1), np.float32), command_of(40_000)
-    raw = probabilities(forest, observations[:1], Command(command.desired_return[:1], command.desired_horizon[:1]))[0, 0]
+    raw = probabilities(forest, observations[:1], command.rows(slice(1)))[0, 0]
     assert raw[[0, 2]].tolist() == [0, 0] and raw.sum() == pytest.approx(1)
     drawn = forest.act(observations, command)
     frequencies = np.bincount(drawn - 10, minlength=4) / len(drawn)
@@ -242,7 +248,7 @@ def test_components_of_different_size():
     space = spaces.MultiDiscrete([2, 4])
     actions = np.stack((np.arange(200) % 2, 3 * (np.arange(200) % 2)), axis=1)
     forest = policy(space, smoothing=1.0)
-    forest.fit(buffer_of(actions, space), OPTIONS)
+    forest.fit(examples_of(actions, space), OPTIONS)
     drawn = forest.act(np.zeros((4000, 1), np.float32), command_of(4000))
     assert drawn.dtype == space.dtype
     for column, n in zip(drawn.T, (2, 4), strict=True):
@@ -253,7 +259,7 @@ def test_temperature():
     space = spaces.Discrete(2)
     forest = policy(space, smoothing=0.0, estimator_kwargs={"n_estimators": 5, "max_depth": 1})
     observations = np.zeros((1000, 1), np.float32)
-    forest.fit(buffer_of((np.arange(1000) % 4 == 0).astype(int), space, observations), OPTIONS)
+    forest.fit(examples_of((np.arange(1000) % 4 == 0).astype(int), space, observations), OPTIONS)
     draw = forest.actor(np.random.default_rng(0))
     share = {t: draw(observations, command_of(1000), np.full((1000, 1), t)).mean() for t in (0.0, 0.5, 1.0)}
     assert share[0.0] == 0
@@ -269,7 +275,7 @@ def test_the_deviation_of_continuous_actions_is_measured():
     actions = (means + rng.normal(0, [0.5, 4.0], (4000, 2))).astype(np.float32)
     forest = policy(space, estimator_kwargs={"n_estimators": 20, "min_samples_leaf": 100})
     observations = position[:, None].astype(np.float32)
-    report = forest.fit(buffer_of(actions, space, observations), OPTIONS)
+    report = forest.fit(examples_of(actions, space, observations), OPTIONS)
     assert report.metrics["n_examples"] == 4000
     learned = forest.learned.deviation
     assert learned[1] == pytest.approx(4.0, rel=0.1)
@@ -289,7 +295,7 @@ def test_overfitting_does_not_hide_the_deviation():
     actions = rng.normal(0, 2, (2000, 1)).astype(np.float32)
     observations = rng.uniform(-1, 1, (2000, 1)).astype(np.float32)
     forest = policy(space, estimator_kwargs={"n_estimators": 10, "min_samples_leaf": 1})
-    forest.fit(buffer_of(actions, space, observations), OPTIONS)
+    forest.fit(examples_of(actions, space, observations), OPTIONS)
     assert forest.learned.deviation[0] > 2
 
 
@@ -328,15 +334,15 @@ def test_observation_spaces(observation_space):
 
 def test_a_single_action():
     forest = policy(spaces.Discrete(2))
-    forest.fit(buffer_of(np.arange(50) % 2, spaces.Discrete(2)), OPTIONS)
+    forest.fit(examples_of(np.arange(50) % 2, spaces.Discrete(2)), OPTIONS)
     learned = forest.learned
     lazy = buffer_of(np.ones(100, int), spaces.Discrete(2))
     with pytest.raises(ValueError, match="data hold a single action, number 1: there is nothing to tell apart"):
-        forest.fit(lazy, OPTIONS)
+        forest.fit(hindsight(lazy), OPTIONS)
     assert forest.learned is learned and lazy.n_transitions == 100  # nothing is lost
     with pytest.raises(ValueError, match="single action in component 1, number 2"):
         space = spaces.MultiDiscrete([2, 3])
-        policy(space).fit(buffer_of([[i % 2, 2] for i in range(50)], space), OPTIONS)
+        policy(space).fit(examples_of([[i % 2, 2] for i in range(50)], space), OPTIONS)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

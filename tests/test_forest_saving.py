@@ -93,7 +93,7 @@ def trees(model):
     return [tree.tree_.threshold.tolist() for tree in model.policy.learned.estimator.estimators_]
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"commands": "relative", "replay_buffer_kwargs": {"n_neighbors": 4}}], ids=str)
+@pytest.mark.parametrize("kwargs", [{}, {"commands": "relative", "label_kwargs": {"advantage": {"n_neighbors": 4}}}], ids=str)
 def test_a_resumed_run_ends_with_the_same_forest(tmp_path, kwargs):
     def new():
         return forest_model(make_vec(FixedStart, 2), **kwargs)

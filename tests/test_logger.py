@@ -137,7 +137,7 @@ def test_success_rate(tmp_path):
 
 def test_statistics_window():
     model = tiny_model(make_vec(Scripted, lengths=(2,)), stats_window_size=5).learn(64)
-    assert model.ep_info_buffer.maxlen == model.obedience.maxlen == 5
+    assert model.ep_info_buffer.maxlen == model.outcomes.rows.maxlen == 5
     assert len(model.ep_info_buffer) == 5
     assert tiny_model(make_vec(Scripted)).learn(10).ep_info_buffer.maxlen == 100
 

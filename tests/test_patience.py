@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import episode, make_vec, parameters_of, probe_model, small_buffer, tiny_model
+from helpers import episode, hindsight, make_vec, parameters_of, probe_model, small_buffer, tiny_model
 from probe_envs import Scripted, TwoArms
 
 from sb3_udrl.policies import CommandPolicy, FitOptions
@@ -42,7 +42,7 @@ def losses_of(policy, monkeypatch):
 def test_it_stops_when_held_out_episodes_get_no_better(monkeypatch):
     policy, buffer = policy_and_buffer()
     losses = losses_of(policy, monkeypatch)
-    report = policy.fit(buffer, options())
+    report = policy.fit(hindsight(buffer), options())
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + 3  # and not one epoch more
     assert report.metrics["validation_loss"] == min(losses)
@@ -62,7 +62,7 @@ def test_the_best_weights_are_kept(monkeypatch):
         return loss
 
     monkeypatch.setattr(policy, "_validation_loss", spying)
-    policy.fit(buffer, options())
+    policy.fit(hindsight(buffer), options())
     _, best = min(seen, key=lambda pair: pair[0])
     assert any((best[name] != value).any() for name, value in seen[-1][1].items())
     for name, value in policy.state_dict().items():
@@ -71,8 +71,8 @@ def test_the_best_weights_are_kept(monkeypatch):
 
 def test_the_number_of_steps_is_a_limit():
     policy, buffer = policy_and_buffer()
-    assert policy.fit(buffer, options(gradient_steps=7)).n_updates == 7
-    assert policy.fit(buffer, options(gradient_steps=0)).n_updates == 0
+    assert policy.fit(hindsight(buffer), options(gradient_steps=7)).n_updates == 7
+    assert policy.fit(hindsight(buffer), options(gradient_steps=0)).n_updates == 0
 
 
 def test_held_out_episodes_are_not_learned_from(monkeypatch):
@@ -89,20 +89,20 @@ def test_held_out_episodes_are_not_learned_from(monkeypatch):
         "_validation_loss",
         lambda examples, size: held_out.update((examples[0][:, 0] // 1000).tolist()) or validation(examples, size),
     )
-    policy.fit(buffer, options(gradient_steps=50, validation_fraction=0.25))
+    policy.fit(hindsight(buffer), options(gradient_steps=50, validation_fraction=0.25))
     assert len(held_out) == 3 and len(learned) == 7 and not learned & held_out
 
 
 @pytest.mark.parametrize("n_episodes", [1, 2])
 def test_few_episodes_are_enough(n_episodes):
     policy, buffer = policy_and_buffer(n_episodes)
-    report = policy.fit(buffer, options(gradient_steps=50))
+    report = policy.fit(hindsight(buffer), options(gradient_steps=50))
     assert 0 < report.n_updates <= 50 and np.isfinite(report.metrics["validation_loss"])
 
 
 def test_a_loss_that_is_the_same_however_it_is_batched():
     policy, buffer = policy_and_buffer()
-    examples = policy.to_tensors(buffer.transitions(np.arange(20)))
+    examples = policy.to_tensors(hindsight(buffer).transitions(np.arange(20)))
     whole = policy.action_head.loss(policy(examples[0], examples[1]), examples[2]).item()
     assert policy._validation_loss(examples, 7) == pytest.approx(whole, rel=1e-5)
 

@@ -5,12 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from sb3_udrl.evaluation import CommandFollowing
+from sb3_udrl.evaluation.following import PartFollowing
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
 
-FOLLOWING = CommandFollowing(
-    np.array([3.0, 1.0, 2.0]), np.ones(3), np.array([[3.0, 2.0], [1.0, 1.0], [2.0, 4.0]]), np.ones((3, 2))
-)
+FOLLOWING = PartFollowing(np.array([3.0, 1.0, 2.0]), np.array([[3.0, 2.0], [1.0, 1.0], [2.0, 4.0]]))
 
 
 def drawn(monkeypatch):

@@ -24,7 +24,7 @@ def model():
 
 
 def rows(state):
-    return list(zip(state[0], state[1], strict=True))
+    return list(map(tuple, state[0]))
 
 
 def test_an_environment_is_wrapped_by_itself():
@@ -77,8 +77,9 @@ def test_episodes_start_with_the_command_that_was_set(model):
 def test_a_command_of_the_call(model):
     assert rows(model.predict(THREE, command=(7, 2))[1]) == [(7, 2)] * 3
     assert rows(model.predict(THREE, command=([1, 2, 3], 5))[1]) == [(1, 5), (2, 5), (3, 5)]
-    asked = Command(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
+    asked = Command({"return": np.array([1.0, 2.0, 3.0]), "horizon": np.array([4.0, 5.0, 6.0])})
     assert rows(model.predict(THREE, command=asked)[1]) == [(1, 4), (2, 5), (3, 6)]
+    assert rows(model.predict(THREE, command={"horizon": 5, "return": [1, 2, 3]})[1]) == [(1, 5), (2, 5), (3, 5)]
 
 
 def test_the_network_sees_the_command_of_the_state(model):
@@ -157,13 +158,16 @@ def test_predict_of_sb3_policies_works_too(model):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"command": (np.nan, 5)}, "desired_return is nan.*finite"),
-        ({"command": (1, 0)}, "desired_horizon is 0"),
-        ({"command": (1, np.inf)}, "desired_horizon is inf, and this model takes absolute commands"),
-        ({"command": (1, [5, np.inf, 5])}, "this model takes absolute commands"),
-        ({"command": ([1, 2], 5)}, r"desired_return has shape \(2,\).*\(3,\)"),
-        ({"command": 5}, "command=5: give a pair"),
-        ({"command": (1, 2, 3)}, r"command=\(1, 2, 3\): give a pair"),
+        ({"command": (np.nan, 5)}, "the desired return is NaN"),
+        ({"command": (1, 0)}, "horizon=0.0: must be at least 1"),
+        ({"command": (1, np.inf)}, "horizon=inf: a command must be finite"),
+        ({"command": (1, [5, np.inf, 5])}, "horizon=inf: a command must be finite"),
+        ({"command": {"advantage": 1.0}}, "asks for advantage: this model takes return, horizon"),
+        ({"command": {}}, "the desired return is missing: this model takes return and horizon together"),
+        ({"command": ([1, 2], 5)}, r"desired return has shape \(2,\).*\(3,\)"),
+        ({"command": 5}, "command=5: the desired horizon is missing: this model takes return and horizon together"),
+        ({"command": (1, 2, 3)}, r"command=\(1, 2, 3\): give a desired return, a pair"),
+        ({"command": "more"}, r"command='more': give a desired return, a pair"),
         ({"episode_start": np.zeros(2, bool)}, "episode_start 2 for 3 observations"),
     ],
 )
@@ -172,10 +176,19 @@ def test_bad_arguments_at_the_start(model, kwargs, message):
         model.predict(THREE, **kwargs)
 
 
-@pytest.mark.parametrize("reward", [np.nan, np.inf, [1, 2], [[1, 2, 3]], [1, 2, np.nan]])
-def test_bad_rewards(model, reward):
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (np.nan, "reward=nan: give a finite number, or one per environment"),
+        (np.inf, "reward=inf: give a finite number, or one per environment"),
+        ([1, 2], r"reward has shape \(2,\): give one number, or one per environment"),
+        ([[1, 2, 3]], r"reward has shape \(1, 3\): give one number, or one per environment"),
+        ([1, 2, np.nan], r"reward=\[1, 2, nan\]: give a finite number, or one per environment"),
+    ],
+)
+def test_bad_rewards(model, reward, message):
     _, state = model.predict(THREE)
-    with pytest.raises(ValueError, match=r"reward=.*give a finite number, or one per environment, shape \(3,\)"):
+    with pytest.raises(ValueError, match=rf"{message}, shape \(3,\)"):
         model.predict(THREE, state, reward=reward)
 
 
@@ -233,12 +246,15 @@ def test_the_choice_can_be_given_back():
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ((5, None), "give both, or neither"),
-        ((None, 5), "give both, or neither"),
-        ((np.nan, 5), "finite"),
-        ((5, np.inf), "desired_horizon is inf, and this model takes absolute commands"),
-        ((5, 0), "at least one step"),
-        (([1, 2], 5), "shape"),
+        ((5, None), "the desired horizon is missing: this model takes return and horizon together"),
+        ((None, 5), "command=None, desired_horizon=5: for a horizon alone"),
+        ((np.nan, 5), "the desired return is NaN"),
+        ((5, np.inf), "horizon=inf: a command must be finite"),
+        (({"advantage": 1.0},), "asks for advantage: this model takes return, horizon"),
+        (((5, 5), 5), "desired_horizon=5: goes with a desired return"),
+        ((5, 0), "horizon=0.0: must be at least 1"),
+        ((([1, 2], 5),), "shape"),
+        (([1, 2], 5), "desired_horizon=5: goes with a desired return"),
     ],
 )
 def test_bad_commands_are_refused_and_change_nothing(model, command, message):

@@ -5,6 +5,7 @@ import pytest
 from helpers import make_vec, probe_model
 from probe_envs import Clock, Corridor, CostlySteps, LuckyStart, TellingArms, TwoArms, TwoPaths
 
+from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import run_commands
 from sb3_udrl.policies.conditioning import CONDITIONINGS
 
@@ -46,16 +47,16 @@ def test_observation_and_command_are_both_needed(conditioning):
 def test_the_horizon_alone_can_decide():
     """Both doors pay 1; only the time that is left tells which one is meant."""
     model = probe_model(make_vec(Corridor, length=3), 2_500)
-    achieved, lengths = run_commands(model, make_vec(Corridor, length=3), [1, 1], [1, 3])
-    np.testing.assert_array_equal(achieved, [1, 1])
-    np.testing.assert_array_equal(lengths, [1, 3])
+    achieved = run_commands(model, make_vec(Corridor, length=3), make_command(1, [1, 3], 2))
+    np.testing.assert_array_equal(achieved["return"], [1, 1])
+    np.testing.assert_array_equal(achieved["horizon"], [1, 3])
 
 
 def test_different_returns_lead_down_different_paths():
     model = probe_model(make_vec(TwoPaths), 2_500)
-    achieved, lengths = run_commands(model, make_vec(TwoPaths, 2), [1, 5, 1, 5], [2, 6, 2, 6])
-    np.testing.assert_array_equal(achieved, [1, 5, 1, 5])
-    np.testing.assert_array_equal(lengths, [2, 6, 2, 6])
+    achieved = run_commands(model, make_vec(TwoPaths, 2), make_command([1, 5, 1, 5], [2, 6, 2, 6], 4))
+    np.testing.assert_array_equal(achieved["return"], [1, 5, 1, 5])
+    np.testing.assert_array_equal(achieved["horizon"], [2, 6, 2, 6])
 
 
 def test_negative_rewards_and_a_command_that_says_when_to_stop():
@@ -63,9 +64,9 @@ def test_negative_rewards_and_a_command_that_says_when_to_stop():
     model = probe_model(make_vec(CostlySteps), 3_000)
     env = make_vec(CostlySteps)
     asked = np.arange(1, 6)
-    achieved, lengths = run_commands(model, env, -asked, asked)
-    np.testing.assert_array_equal(lengths, asked)
-    np.testing.assert_array_equal(achieved, -asked)
+    achieved = run_commands(model, env, make_command(-asked, asked, 5))
+    np.testing.assert_array_equal(achieved["horizon"], asked)
+    np.testing.assert_array_equal(achieved["return"], -asked)
 
 
 def test_several_environments_learn_the_same():
@@ -75,29 +76,29 @@ def test_several_environments_learn_the_same():
 @pytest.mark.parametrize("trailing_probability", [0.0, 0.75])
 def test_random_segment_ends_teach_obedience_too(trailing_probability):
     model = probe_model(make_vec(TwoPaths), 5_000, replay_buffer_kwargs={"trailing_probability": trailing_probability})
-    achieved, _ = run_commands(model, make_vec(TwoPaths), [1, 5], [2, 6])
-    np.testing.assert_array_equal(achieved, [1, 5])
+    achieved = run_commands(model, make_vec(TwoPaths), make_command([1, 5], [2, 6], 2))
+    np.testing.assert_array_equal(achieved["return"], [1, 5])
 
 
 RELATIVE = {"commands": "relative", "command_sampler": "joint", "command_sampler_kwargs": {"optimism": 2.0}}
 
 
-def actions_in(model, observations, desired_return, desired_horizon):
+def actions_in(model, observations, command):
     observations = np.array(observations, np.float32)[:, None]
-    actions, _ = model.predict(observations, deterministic=True, command=(desired_return, desired_horizon))
+    actions, _ = model.predict(observations, deterministic=True, command=command)
     return actions.tolist()
 
 
 def test_where_returns_say_more_of_the_start_than_of_the_behavior_relative_commands_tell_good_from_lucky():
     starts = np.linspace(-0.9, 0.9, 10)
     model = probe_model(make_vec(LuckyStart), 2_000, **RELATIVE)
-    assert actions_in(model, starts, 2, np.inf) == [1] * 10
-    assert actions_in(model, starts, -2, np.inf) == [0] * 10
+    assert actions_in(model, starts, {"advantage": 2}) == [1] * 10
+    assert actions_in(model, starts, {"advantage": -2}) == [0] * 10
     absolute = probe_model(make_vec(LuckyStart), 2_000)
-    assert actions_in(absolute, starts, 100 * starts, 1) == actions_in(absolute, starts, 100 * starts + 1, 1)
+    assert actions_in(absolute, starts, (100 * starts, 1)) == actions_in(absolute, starts, (100 * starts + 1, 1))
 
 
 @pytest.mark.parametrize(("ends", "better"), [(False, 1), (True, 0)])
 def test_what_a_time_limit_cuts_off_counts_neither_way_and_what_ends_counts(ends, better):
     model = probe_model(make_vec(Clock, ends=ends), 2_000, **RELATIVE)
-    assert actions_in(model, [0, 0.25, 0.5, 0.75], 1.5, np.inf) == [better] * 4
+    assert actions_in(model, [0, 0.25, 0.5, 0.75], {"advantage": 1.5}) == [better] * 4

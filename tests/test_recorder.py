@@ -110,7 +110,7 @@ def test_stored_actions_are_those_that_were_taken():
     taken = []
     model = tiny_model(make_vec(Scripted), learning_starts=20, train_freq=10)
     model.learn(50, callback=Recorder(lambda callback: taken.append(callback.locals["actions"][0])))
-    stored = model.replay_buffer.transitions(np.arange(model.replay_buffer.n_episodes))
+    stored = model.hindsight.transitions(np.arange(model.replay_buffer.n_episodes))
     np.testing.assert_array_equal(stored.actions, taken)
     assert set(taken) == {0, 1}
 

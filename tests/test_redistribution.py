@@ -3,13 +3,14 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from helpers import probe_model, relative_buffer
+from helpers import probe_model, relative_hindsight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from sb3_udrl.buffers import Episode, redistribution
+from sb3_udrl.buffers import Episode
 from sb3_udrl.envs import DelayedReward
+from sb3_udrl.labels import redistribution
 from sb3_udrl.labels.redistribution import EpisodeSummaries, redistributed_rewards
 
 
@@ -117,33 +118,34 @@ def test_shares_do_not_depend_on_how_many_steps_are_looked_at_at_a_time(monkeypa
     np.testing.assert_allclose(redistributed(positions, actions, late, to_go), at_once, rtol=1e-5, atol=1e-5)
 
 
-def buffer_of_late_pay(n_episodes, capacity=10_000, **kwargs):
+def late_pay(n_episodes, capacity=10_000, retention="recent", **kwargs):
     """Each of eight steps earns its action, 0 or 1, in a situation of its own; all is paid at the end."""
-    buffer, rng = relative_buffer(capacity, gamma=0.0, **kwargs), np.random.default_rng(0)
+    relative, rng = relative_hindsight(capacity, {"retention": retention}, gamma=0.0, **kwargs), np.random.default_rng(0)
     for _ in range(n_episodes):
         actions = rng.integers(2, size=8)
         late = held_back(actions.astype(float), np.arange(8, 0, -1)).astype(np.float32)
-        buffer.add(Episode(np.arange(8, dtype=np.float32)[:, None], actions, late))
-        if buffer.n_episodes % 10 == 0:
-            buffer.sample(4)  # labels what is there
-    return buffer
+        relative.buffer.add(Episode(np.arange(8, dtype=np.float32)[:, None], actions, late))
+        if relative.buffer.n_episodes % 10 == 0:
+            relative.relabel()
+    relative.relabel()
+    return relative
 
 
 def test_labels_say_what_a_step_earned_where_it_is_paid_late():
     """With a discount of zero, a step counts for what it is paid itself."""
-    stored = buffer_of_late_pay(100, redistribute_rewards=True).transitions(np.arange(100))
+    stored = late_pay(100, redistribute_rewards=True).transitions(np.arange(100))
     early = stored.observations[:, 0] < 7
-    np.testing.assert_array_equal(np.sign(stored.desired_return[early]), 2 * stored.actions[early].astype(int) - 1)
-    plain = buffer_of_late_pay(100).transitions(np.arange(100))
-    assert not plain.desired_return[early].any()
+    np.testing.assert_array_equal(np.sign(stored.command["advantage"][early]), 2 * stored.actions[early].astype(int) - 1)
+    plain = late_pay(100).transitions(np.arange(100))
+    assert not plain.command["advantage"][early].any()
 
 
 def test_labels_survive_what_is_forgotten_where_rewards_are_redistributed():
-    buffer = buffer_of_late_pay(100, capacity=200, retention="mixed", redistribute_rewards=True)
-    stored = buffer.transitions(np.arange(buffer.n_episodes))
+    relative = late_pay(100, capacity=200, retention="mixed", redistribute_rewards=True)
+    stored = relative.transitions(np.arange(relative.buffer.n_episodes))
     early = stored.observations[:, 0] < 7
-    agree = np.sign(stored.desired_return[early]) == 2 * stored.actions[early].astype(int) - 1
-    assert len(buffer.lengths) < 100
+    agree = np.sign(stored.command["advantage"][early]) == 2 * stored.actions[early].astype(int) - 1
+    assert len(relative.buffer.lengths) < 100
     assert agree.mean() > 0.9
 
 
@@ -173,5 +175,5 @@ def sampled_toll(**kwargs):
 
 def test_what_is_paid_late_is_learned_from_few_episodes():
     """Thirty episodes after the warm-up; chance returns 10."""
-    assert sampled_toll(replay_buffer_kwargs={"redistribute_rewards": True}) > 18
+    assert sampled_toll(label_kwargs={"advantage": {"redistribute_rewards": True}}) > 18
     assert sampled_toll() < 18

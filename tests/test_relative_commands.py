@@ -1,6 +1,7 @@
 """Models that are asked to do so much better than usual, from training to loading."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl import UDRL, EpisodicReplayBuffer
 from sb3_udrl.buffers import RelativeReplayBuffer
-from sb3_udrl.commands import CommandSampler, FixedCommands, make_command
+from sb3_udrl.commands import Command, CommandSampler, FixedCommands, make_command
 from sb3_udrl.evaluation import evaluate_policy, track
+from sb3_udrl.labels import AdvantageLabeler
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
 
 ONE = np.zeros(2, np.float32)
@@ -32,31 +34,33 @@ def model():
 
 
 def rows(state):
-    return list(zip(state[0], state[1], strict=True))
+    return list(map(tuple, state[0]))
 
 
 def test_a_standing_command_holds_until_the_episode_ends(model):
-    model.set_command(2.0, np.inf)
+    model.set_command({"advantage": 2.0})
     _, state = model.predict(ONE)
-    assert rows(state) == [(2, np.inf)]
+    assert rows(state) == [(2,)]
     for reward in (5.0, None):  # nothing is paid off, known or estimated
         _, state = model.predict(ONE, state, reward=reward)
-        assert rows(state) == [(2, np.inf)]
-    _, state = model.predict(ONE, state, np.array([True]), command=(-1, np.inf))
-    assert rows(state) == [(-1, np.inf)]
-    assert rows(model.predict(np.zeros((2, 2), np.float32), command=([1, 3], np.inf))[1]) == [(1, np.inf), (3, np.inf)]
+        assert rows(state) == [(2,)]
+    _, state = model.predict(ONE, state, np.array([True]), command={"advantage": -1})
+    assert rows(state) == [(-1,)]
+    assert rows(model.predict(np.zeros((2, 2), np.float32), command={"advantage": [1, 3]})[1]) == [(1,), (3,)]
 
 
 def test_before_any_training_the_usual_is_asked_for(model):
-    assert rows(model.predict(ONE)[1]) == [(0, np.inf)]
+    assert rows(model.predict(ONE)[1]) == [(0,)]
 
 
-def test_the_network_sees_a_horizon_of_zero(model):
+def test_the_network_sees_whether_an_advantage_is_asked_for(model):
     seen = []
     hook = model.policy.command_standardizer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    model.predict(ONE, command=(1.5, np.inf))
+    model.predict(ONE, command={"advantage": 1.5})
+    model.predict(ONE, command={})
     hook.remove()
     assert seen[0].tolist() == [[1.5, 0]]
+    np.testing.assert_array_equal(seen[1].cpu(), [[np.nan, 1]])
 
 
 @pytest.mark.parametrize("sampler", ["adaptive", "joint"])
@@ -66,7 +70,7 @@ def test_episodes_are_played_under_one_command_each(sampler):
         model.policy.actor = lambda rng: BehaviorPolicy.actor(model.policy, rng)  # through act, not through numpy
         model.learn(192)
     commands = np.stack(spy.commands)[:, 0]
-    assert np.isposinf(commands[:, 1]).all()
+    assert commands.shape[1:] == (1,)  # nothing else is asked for
     episodes = commands[: len(commands) // 8 * 8, 0].reshape(-1, 8)
     assert (episodes == episodes[:, :1]).all() and len(np.unique(episodes)) > 1
     assert (episodes >= 0).all()
@@ -74,28 +78,32 @@ def test_episodes_are_played_under_one_command_each(sampler):
 
 def test_training_sets_the_evaluation_command(model):
     model.learn(96)
-    desired_return, desired_horizon = model.policy.eval_command.tolist()
-    assert desired_return > 0 and desired_horizon == np.inf
-    model.set_command(-1, np.inf)
+    (advantage,) = model.policy.eval_command.tolist()
+    assert advantage > 0
+    model.set_command({"advantage": -1})
     model.learn(96)
-    assert model.policy.eval_command.tolist() == [-1, np.inf]
+    assert model.policy.eval_command.tolist() == [-1]
 
 
 def test_saving_and_loading(model, tmp_path):
     model.learn(96)
-    model.set_command(2.0, np.inf)
+    model.set_command({"advantage": 2.0})
     model.save(tmp_path / "model")
     model.policy.save(tmp_path / "policy")
     loaded = UDRL.load(tmp_path / "model", make_vec(FixedStart), device=DEVICE)
     assert_same_parameters(parameters_of(loaded), parameters_of(model))
-    assert loaded.commands == "relative" and isinstance(loaded.replay_buffer, RelativeReplayBuffer)
-    assert list(loaded.obedience) == list(model.obedience)
+    assert loaded.commands == "relative" and loaded.command_space.names == ("advantage",)
+    assert [type(labeler) for labeler in loaded.hindsight.labelers] == [AdvantageLabeler]
+    assert len(loaded.outcomes) == len(model.outcomes) > 0
+    for name in ("advantage", "return", "horizon"):
+        np.testing.assert_array_equal(loaded.outcomes.asked(name), model.outcomes.asked(name))
+        np.testing.assert_array_equal(loaded.outcomes.achieved(name), model.outcomes.achieved(name))
     for restored in (loaded, CommandPolicy.load(tmp_path / "policy", device=DEVICE)):
-        assert rows(restored.predict(ONE)[1]) == [(2, np.inf)]
-        with pytest.raises(ValueError, match="this model takes relative commands"):
+        assert rows(restored.predict(ONE)[1]) == [(2,)]
+        with pytest.raises(ValueError, match="asks for horizon, return: this model takes advantage"):
             restored.predict(ONE, command=(2, 10))
     loaded.learn(64)
-    assert rows(loaded.predict(ONE)[1]) == [(2, np.inf)]
+    assert rows(loaded.predict(ONE)[1]) == [(2,)]
 
 
 def test_without_its_buffer_a_model_goes_on_under_its_command(model, tmp_path):
@@ -103,14 +111,14 @@ def test_without_its_buffer_a_model_goes_on_under_its_command(model, tmp_path):
     model.save(tmp_path / "model")
     loaded = UDRL.load(tmp_path / "model", make_vec(FixedStart), device=DEVICE)
     loaded.learn(32, reset_num_timesteps=False)
-    assert loaded.obedience[len(model.obedience)][:2] == pytest.approx(tuple(model.policy.eval_command.tolist()))
+    assert loaded.outcomes.asked("advantage")[len(model.outcomes)] == pytest.approx(model.policy.eval_command.item())
 
 
 def test_evaluation(model):
     model.learn(96)
     env = make_vec(FixedStart, 2)
-    ours = evaluate_policy(model, env, 4, command=(1.0, np.inf))
-    model.set_command(1.0, np.inf)
+    ours = evaluate_policy(model, env, 4, command={"advantage": 1.0})
+    model.set_command({"advantage": 1.0})
     assert ours == sb3_evaluate_policy(model, env, 4)  # nothing is paid off, so nothing needs to be known
     with track(env):
         assert ours == sb3_evaluate_policy(model, env, 4)
@@ -122,48 +130,68 @@ def test_evaluation(model):
 @pytest.mark.parametrize("sampler", ["mean_plus_std", "quantile", "curriculum"])
 def test_samplers_of_absolute_commands(sampler):
     model = relative_model(command_sampler=sampler)
-    with pytest.raises(ValueError, match=r"desired_horizon is 8.*this model takes relative commands.*\"adaptive\""):
+    with pytest.raises(ValueError, match="asks for horizon, return: this model takes advantage"):
         model.learn(100)
-    assert model.policy.eval_command.tolist() == [0, np.inf]
+    assert model.policy.eval_command.tolist() == [0]
 
 
 def test_samplers_of_either_kind():
     class Better(CommandSampler):
         def sample(self, observations):
-            return make_command(1, np.inf, len(observations))
+            return Command({"advantage": np.full(len(observations), 1.0)})
 
         def best(self):
-            return make_command(3, np.inf)
+            return Command({"advantage": np.array([3.0])})
 
-    for sampler in (Better(), FixedCommands(3, np.inf)):
-        assert relative_model().learn(100, callback=sampler).policy.eval_command.tolist() == [3, np.inf]
-        with pytest.raises(ValueError, match=r"desired_horizon is inf.*this model takes absolute commands"):
+    for sampler in (Better(), FixedCommands(advantage=3)):
+        assert relative_model().learn(100, callback=sampler).policy.eval_command.tolist() == [3]
+        with pytest.raises(ValueError, match="asks for advantage: this model takes return, horizon"):
             tiny_model(make_vec(FixedStart)).learn(100, callback=sampler)
 
     class Changing(Better):
         def sample(self, observations):
             return make_command(1, 5, len(observations))
 
-    with pytest.raises(ValueError, match="this model takes relative commands"):
+    with pytest.raises(ValueError, match="asks for horizon, return: this model takes advantage"):
         relative_model().learn(100, callback=Changing())
 
 
-def test_commands_of_the_other_kind_change_nothing(model):
-    for command in ((1, 5), (1, [np.inf, 5])):
-        with pytest.raises(ValueError, match="this model takes relative commands"):
-            model.predict(np.zeros((2, 2), np.float32), command=command)
-    with pytest.raises(ValueError, match="desired_horizon is 5, and this model takes relative commands"):
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ((1, 5), "asks for horizon, return: this model takes advantage"),
+        ((1, [np.inf, 5]), "asks for horizon, return: this model takes advantage"),
+        (1.0, "asks for return: this model takes advantage"),
+        ({"advantage": np.inf}, "advantage=inf: a command must be finite"),
+        ({"advantage": np.nan}, "the desired advantage is NaN"),
+        ({"advantage": [1, 2, 3]}, r"desired advantage has shape \(3,\)"),
+    ],
+)
+def test_commands_of_the_other_kind_change_nothing(model, command, message):
+    with pytest.raises(ValueError, match=message):
+        model.predict(np.zeros((2, 2), np.float32), command=command)
+    with pytest.raises(ValueError, match=message):
+        model.set_command(command)
+    with pytest.raises(ValueError, match="asks for horizon, return: this model takes advantage"):
         model.set_command(1, 5)
-    assert rows(model.predict(ONE)[1]) == [(0, np.inf)]
+    assert rows(model.predict(ONE)[1]) == [(0,)]
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"commands": "better"}, r"commands='better': choose one of \['absolute', 'relative'\]"),
-        ({"commands": "relative", "replay_buffer_kwargs": {"gamma": 2}}, "gamma=2: must be between 0 and 1"),
-        ({"commands": "relative", "replay_buffer_class": EpisodicReplayBuffer}, "derive it from RelativeReplayBuffer"),
-        ({"replay_buffer_class": RelativeReplayBuffer}, "replay_buffer_class=RelativeReplayBuffer .*commands='absolute'"),
+        ({"commands": "better"}, r"commands='better': choose one of \['absolute', 'any', 'relative'\]"),
+        ({"commands": ["advantage", "better"]}, "'better' is no part of a command"),
+        ({"commands": ["advantage", "advantage"]}, "give at least one part, and each once"),
+        ({"commands": "relative", "label_kwargs": {"advantage": {"gamma": 2}}}, "gamma=2: must be between 0 and 1"),
+        ({"commands": "relative", "label_kwargs": {"advantage": {"size": 2}}}, "do not fit AdvantageLabeler.*'size'"),
+        ({"commands": "relative", "label_kwargs": {"return": {}}}, "label_kwargs=.*commands have no part return"),
+        ({"label_kwargs": {"advantage": {"gamma": 0.9}}}, "label_kwargs=.*commands have no part advantage"),
+        (
+            {"commands": "relative", "replay_buffer_kwargs": {"trailing_probability": 0.5}},
+            "trailing_probability=0.5: labels of advantages have no segments.*gamma",
+        ),
+        ({"commands": "relative", "replay_buffer_kwargs": {"retention": "newest"}}, "retention='newest': choose one of"),
     ],
 )
 def test_arguments_that_do_not_fit(kwargs, message):
@@ -171,15 +199,45 @@ def test_arguments_that_do_not_fit(kwargs, message):
         tiny_model(make_vec(TwoArms), **kwargs)
 
 
+@pytest.mark.filterwarnings("ignore:replay_buffer_kwargs:DeprecationWarning")
+def test_the_arguments_of_labels_may_still_be_given_to_the_buffer():
+    old = relative_model(replay_buffer_kwargs={"gamma": 0.5, "n_neighbors": 3, "retention": "best"})
+    (labeler,) = old.hindsight.labelers
+    assert (labeler.gamma, labeler.n_neighbors, old.replay_buffer.retention) == (0.5, 3, "best")
+    assert old.label_kwargs == {"advantage": {"gamma": 0.5, "n_neighbors": 3}}
+    assert old.replay_buffer_kwargs == {"retention": "best"}
+    with pytest.warns(DeprecationWarning, match=r"replay_buffer_kwargs=\{'gamma': 0.5\}: .* label_kwargs=dict\(advantage="):
+        relative_model(replay_buffer_kwargs={"gamma": 0.5})
+    with pytest.raises(ValueError, match="gamma=2: must be between 0 and 1"):
+        relative_model(replay_buffer_kwargs={"gamma": 2})
+
+
+def test_a_buffer_class_of_ones_own_serves_either_kind():
+    class OwnBuffer(EpisodicReplayBuffer):
+        pass
+
+    for commands in ("absolute", "relative"):
+        model = tiny_model(make_vec(FixedStart), commands=commands, replay_buffer_class=OwnBuffer).learn(64)
+        assert type(model.replay_buffer) is OwnBuffer and model._n_updates > 0
+
+
+def test_the_buffer_class_of_before_is_gone():
+    with pytest.raises(ValueError, match="RelativeReplayBuffer: labels have left the buffer, use EpisodicReplayBuffer"):
+        RelativeReplayBuffer(100, spaces.Discrete(2), spaces.Discrete(2))
+    model = tiny_model(make_vec(FixedStart), commands="relative", replay_buffer_class=RelativeReplayBuffer)
+    assert type(model.replay_buffer) is EpisodicReplayBuffer
+
+
 def test_buffers_with_labels_of_the_other_kind(model, tmp_path):
     absolute = tiny_model(make_vec(FixedStart)).learn(64)
     model.learn(64)
     for saved, other in ((absolute, model), (model, absolute)):
         saved.save_replay_buffer(tmp_path / "buffer")
-        buffer, rng = other.replay_buffer, other.rng
-        with pytest.raises(ValueError, match=f"whose labels are not commands='{other.commands}'"):
+        buffer, rng, hindsight = other.replay_buffer, other.rng, other.hindsight
+        message = f"labels for {list(saved.command_space.names)}, this model takes {list(other.command_space.names)}"
+        with pytest.raises(ValueError, match=re.escape(message)):
             other.load_replay_buffer(tmp_path / "buffer")
-        assert other.replay_buffer is buffer and other.rng is rng
+        assert other.replay_buffer is buffer and other.rng is rng and other.hindsight is hindsight
 
 
 # What it learns from
@@ -188,17 +246,17 @@ def test_buffers_with_labels_of_the_other_kind(model, tmp_path):
 def test_figures_are_finite_and_mean_something(tmp_path):
     model = obeying_model(make_vec(Scripted, lengths=(4,), rewards=(1, 2, 3, 4)), commands="relative", train_freq=8)
     model.set_logger(configure(str(tmp_path), ["csv"]))
-    model.learn(64, callback=FixedCommands(1.5, np.inf))
+    model.learn(64, callback=FixedCommands(advantage=1.5))
     model.logger.close()
     with open(tmp_path / "progress.csv") as file:
         logged = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     assert all(np.isfinite(list(row.values())).all() for row in logged)
     figures = {key: value for key, value in logged[-1].items() if key.startswith("command/")}
     assert figures == {
-        "command/desired_return": 1.5,
+        "command/desired_advantage": 1.5,
         "command/achieved_return": 10,
         "command/achieved_horizon": 4,
-        "command/eval_return": 1.5,
+        "command/eval_advantage": 1.5,
     }
 
 
@@ -214,8 +272,9 @@ def check_learning(env, **kwargs):
     """Finite labels and weights, and an update that took place."""
     model = relative_model(env, **kwargs).learn(96)
     assert model._n_updates > 0
-    stored = model.replay_buffer.transitions(np.arange(model.replay_buffer.n_episodes))
-    assert (np.abs(stored.desired_return) <= 3).all()
+    model.hindsight.relabel()
+    stored = model.hindsight.transitions(np.arange(model.replay_buffer.n_episodes))
+    assert (np.abs(stored.command["advantage"]) <= 3).all()
     assert all(th.isfinite(value).all() for name, value in parameters_of(model).items() if name != "eval_command")
 
 

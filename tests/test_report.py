@@ -50,7 +50,7 @@ def test_pictures_lie_beside_the_model_unless_told_otherwise(folder):
 
 def test_models_with_relative_commands(tmp_path, capsys):
     model = tiny_model("CartPole-v1", commands="relative").learn(500)
-    model.set_command(2, np.inf)
+    model.set_command({"advantage": 2})
     model.save(tmp_path / "CartPole-v1")
     run(tmp_path)
     printed = capsys.readouterr().out

@@ -96,7 +96,7 @@ def test_relative_commands(tmp_path, kwargs):
         tmp_path,
         lambda: environment(2),
         commands="relative",
-        replay_buffer_kwargs={"n_neighbors": 4, "n_references": 30},
+        label_kwargs={"advantage": {"n_neighbors": 4, "n_references": 30}},
         buffer_size=100,
         **kwargs,
     )
@@ -185,7 +185,7 @@ def test_without_its_buffer_a_model_goes_on_under_its_command(tmp_path):
     part.save(tmp_path / "model")
     model = UDRL.load(tmp_path / "model", environment(), device=DEVICE)
     model.learn(32, reset_num_timesteps=False)
-    asked = np.array(model.obedience)[len(part.obedience), :2]
+    asked = [model.outcomes.asked(name)[len(part.outcomes)] for name in ("return", "horizon")]
     np.testing.assert_allclose(asked, part.policy.eval_command.cpu(), rtol=1e-6)
     assert model.replay_buffer.n_episodes == 4
     assert model._n_updates > part._n_updates

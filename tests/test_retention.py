@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import episode, small_buffer
+from helpers import episode, hindsight, small_buffer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,9 +132,9 @@ def test_a_buffer_equals_a_list_of_episodes(retention, capacity, max_episodes, p
         if sum(e[1] for e in model) > capacity or (max_episodes and len(model) > max_episodes):
             model = naive_keep(model, capacity, max_episodes, retention)
         assert [(r, n) for r, n, _ in model] == list(zip(buffer.returns, buffer.lengths, strict=True))
-    stored = buffer.transitions(np.arange(buffer.n_episodes))
+    stored = hindsight(buffer).transitions(np.arange(buffer.n_episodes))
     steps = [(number, t, length) for _, length, number in model for t in range(length)]
     np.testing.assert_array_equal(stored.observations[:, 0], [100 * number + t for number, t, _ in steps])
-    np.testing.assert_array_equal(stored.desired_horizon, [length - t for _, t, length in steps])
+    np.testing.assert_array_equal(stored.command.desired_horizon, [length - t for _, t, length in steps])
     expected = [first_rewards[number] if t == 0 else 0 for number, t, _ in steps]
-    np.testing.assert_array_equal(stored.desired_return, expected)
+    np.testing.assert_array_equal(stored.command.desired_return, expected)

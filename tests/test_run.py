@@ -138,17 +138,17 @@ def test_the_model_asks_its_policy_to_fit_and_nothing_more():
     class Majority(BehaviorPolicy):
         """Does what was done most often, whatever is asked."""
 
-        def __init__(self, observation_space, action_space, lr_schedule):
-            super().__init__(observation_space, action_space)
+        def __init__(self, observation_space, action_space, lr_schedule, command_space):
+            super().__init__(observation_space, action_space, command_space=command_space)
             self.counts = np.zeros(action_space.n)
             self.fits = []
 
         def act(self, observation, command, deterministic=False, temperature=None):
             return np.full(len(observation), self.counts.argmax())
 
-        def fit(self, replay_buffer, options):
+        def fit(self, hindsight, options):
             self.fits.append(options)
-            self.counts = np.bincount(replay_buffer.sample(100).actions, minlength=2)
+            self.counts = np.bincount(hindsight.sample(100).actions, minlength=2)
             return FitReport(1, {"majority": float(self.counts.max() / 100)})
 
     model = UDRL(Majority, make_vec(Scripted), learning_starts=20, train_freq=10, gradient_steps=7, batch_size=5, seed=0)

@@ -17,8 +17,11 @@ from sb3_udrl.commands import (
     FixedCommands,
     JointCommands,
     MeanPlusStdCommands,
+    Outcome,
+    Outcomes,
     QuantileCommands,
     make_command,
+    make_command_space,
 )
 
 # Returns 1, 4, 9 and 16, with lengths that grow differently
@@ -33,7 +36,11 @@ def attached(sampler, episodes=FOUR, progress_remaining=1.0):
         buffer.add(episode(rewards))
     rng = np.random.default_rng(0)
     sampler.model = SimpleNamespace(
-        replay_buffer=buffer, rng=rng, obedience=[], _current_progress_remaining=progress_remaining
+        replay_buffer=buffer,
+        rng=rng,
+        outcomes=Outcomes(1000),
+        command_space=make_command_space("absolute"),
+        _current_progress_remaining=progress_remaining,
     )
     return sampler
 
@@ -99,7 +106,7 @@ EPISODES = {
 def test_commands_are_valid_whatever_is_stored(name, episodes):
     sampler = attached(COMMAND_SAMPLERS[name](), episodes)
     for command in (sampler.sample(FIRST), sampler.best()):
-        make_command(*command, len(command.desired_return))  # complains otherwise
+        make_command(command.desired_return, command.desired_horizon, len(command))  # complains otherwise
     assert len(sampler.sample(FIRST[:3]).desired_return) == 3
     returns = [sum(rewards) for rewards in episodes]
     assert sampler.sample(FIRST).desired_return.max() >= np.median(returns)
@@ -110,15 +117,16 @@ def test_adaptive_asks_as_was_worth_asking(best_band):
     """A hundred episodes under commands in each of its bands; those in one of them achieved far more."""
     sampler = attached(AdaptiveCommands(bands=(0, 1, 3, 10, 30)), [[8], [9], [10], [11], [12]])
     mean, spread = 10, np.std([8, 9, 10, 11, 12])
-    sampler.model.obedience = [
-        (mean + middle * spread, 1, 5.0 * (band == best_band) + noise, 1)
+    sampler.model.outcomes.rows.extend(
+        Outcome({"return": mean + middle * spread, "horizon": 1}, {"return": 5.0 * (band == best_band) + noise, "horizon": 1})
         for band, middle in enumerate([0.5, 2, 6, 20])
         for noise in np.linspace(-1, 1, 100)
-    ]
-    elites = sampler.elites()
+    )
+    elites = sampler.baseline()
     assert (elites.returns.mean(), elites.return_spread) == pytest.approx((mean, spread))
     optimism = sampler.draw_optimism(elites, 1000)
-    assert optimism.min() >= sampler.bands[best_band] and optimism.max() <= sampler.bands[best_band + 1]
+    bands = sampler.bands(elites)
+    assert optimism.min() >= bands[best_band] and optimism.max() <= bands[best_band + 1]
     assert sampler.best_optimism(elites) == [0.5, 2, 6.5, 20][best_band]
 
 
@@ -142,15 +150,17 @@ def test_the_best_are_looked_up_anew_by_every_rollout_and_by_learn(parent, looks
 @pytest.mark.parametrize("bands", [(0, 1, 3, 10, 30), [0, 2, 5], np.array([0, 2, 5])])
 def test_adaptive_tries_every_band_at_first(bands):
     sampler = attached(AdaptiveCommands(bands=bands))
-    optimism = sampler.draw_optimism(sampler.elites(), 1000)
-    assert (np.histogram(optimism, sampler.bands)[0] > 100).all()
+    elites = sampler.baseline()
+    optimism = sampler.draw_optimism(elites, 1000)
+    np.testing.assert_array_equal(sampler.bands(elites), bands)
+    assert (np.histogram(optimism, bands)[0] > 100).all()
 
 
 @pytest.mark.parametrize(("relative", "highest"), [(False, 30), (True, 3)])
 def test_adaptive_asks_for_less_under_relative_commands(relative, highest):
     sampler = attached(AdaptiveCommands())
-    sampler.model.replay_buffer = SimpleNamespace(relative=relative)
-    optimism = sampler.draw_optimism(None, 1000)
+    sampler.model.command_space = make_command_space("relative" if relative else "absolute")
+    optimism = sampler.draw_optimism(sampler.baseline(), 1000)
     assert 0.8 * highest < optimism.max() <= highest
 
 
@@ -172,6 +182,20 @@ def test_fixed_asks_for_the_same():
     sampler = attached(FixedCommands(7, 3))
     assert pairs(sampler.sample(FIRST)) == {(7, 3)}
     assert pairs(sampler.best()) == {(7, 3)}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"desired_return": np.inf}, "return=inf: a command must be finite"),
+        ({"desired_return": 1, "desired_horizon": np.inf}, "horizon=inf: a command must be finite"),
+        ({"desired_return": 1, "desired_horizon": 0}, "horizon=0.0: must be at least 1"),
+        ({"advantage": np.nan}, "the desired advantage is NaN"),
+    ],
+)
+def test_fixed_commands_are_checked_at_once(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        FixedCommands(**kwargs)
 
 
 def test_quantiles_are_those_of_the_stored_returns():
@@ -216,7 +240,7 @@ def test_every_sampler_trains_by_its_name(name):
     model = tiny_model(make_vec(Scripted, 2), command_sampler=name, command_sampler_kwargs=kwargs).learn(200)
     assert type(model._command_sampler) is COMMAND_SAMPLERS[name]
     expected = model._command_sampler.best()
-    np.testing.assert_allclose(model.policy.eval_command.cpu(), np.concatenate(expected), rtol=1e-6)
+    np.testing.assert_allclose(model.policy.eval_command.cpu(), model.command_space.to_rows(expected)[0], rtol=1e-6)
 
 
 def test_one_is_installed_by_default():
@@ -254,7 +278,7 @@ def test_a_sampler_of_ones_own_takes_the_place_of_the_default(wrap):
     firsts = [rows for rows in spy.commands if (rows[:, 1] == 4).all()]
     assert len(firsts) >= 5
     for (observations, command), rows in zip(asked, firsts, strict=False):
-        np.testing.assert_array_equal(np.stack(command, 1), rows)
+        np.testing.assert_array_equal(model.command_space.to_rows(command), rows)
         np.testing.assert_array_equal(observations[:, 1], 0)  # first observations
         assert (rows[:, 0] >= 5).all() and (rows[:, 0] < 6).all()
 
@@ -296,8 +320,15 @@ def test_an_unknown_name_is_refused_at_once():
 
 
 def test_arguments_that_do_not_fit_are_refused_at_once():
-    with pytest.raises(ValueError, match=r"command_sampler_kwargs=\{'desired': 1\} do not fit FixedCommands"):
-        tiny_model(make_vec(Scripted), command_sampler="fixed", command_sampler_kwargs={"desired": 1})
+    with pytest.raises(ValueError, match=r"command_sampler_kwargs=\{'desired': 1\} do not fit QuantileCommands"):
+        tiny_model(make_vec(Scripted), command_sampler="quantile", command_sampler_kwargs={"desired": 1})
+    for kwargs, message in (
+        ({"desired": 1}, r"command=\{'desired': 1\} asks for desired: this model takes return, horizon"),
+        ({"advantage": 1}, r"command=\{'advantage': 1\} asks for advantage: this model takes return, horizon"),
+        ({"desired_return": 1}, "the desired horizon is missing: this model takes return and horizon together"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tiny_model(make_vec(Scripted), command_sampler="fixed", command_sampler_kwargs=kwargs)
 
 
 def test_a_class_is_as_good_as_a_name():
@@ -305,10 +336,23 @@ def test_a_class_is_as_good_as_a_name():
     assert isinstance(model._command_sampler, AscendingCommands)
 
 
-def test_a_sampler_that_returns_nonsense_is_noticed():
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "the desired return is missing"), (np.inf, "must be finite")])
+def test_a_sampler_that_returns_nonsense_is_noticed(value, message):
     class Broken(CommandSampler):
         def sample(self, observations):
-            return Command(np.array([np.nan]), np.array([1.0]))
+            return Command({"return": np.array([value]), "horizon": np.array([1.0])})
 
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match=message):
         tiny_model(make_vec(Scripted)).learn(100, callback=Broken())
+
+
+def test_a_sampler_that_returns_nothing_is_noticed():
+    class Forgetful(CommandSampler):
+        def sample(self, observations):
+            make_command(1, 1, len(observations))
+
+        def best(self):
+            return make_command(1, 1)
+
+    with pytest.raises(ValueError, match=r"Forgetful.sample\(\) returned None: return a Command"):
+        tiny_model(make_vec(Scripted)).learn(100, callback=Forgetful())

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers import episode, small_buffer
+from helpers import assert_same_batches, episode, hindsight, small_buffer
 
 N = 40_000
 
 
 def frequencies(buffer, n_episodes):
     """How often each episode was drawn; their observations start at 0, 100, 200, ..."""
-    drawn = (buffer.sample(N).observations[:, 0] // 100).astype(int)
+    drawn = (hindsight(buffer).sample(N).observations[:, 0] // 100).astype(int)
     return np.bincount(drawn, minlength=n_episodes) / N
 
 
@@ -26,12 +26,12 @@ def test_uniform_over_transitions():
 
 
 def test_every_transition_is_drawn():
-    drawn = np.unique(buffer_of([1], [1] * 3, [1] * 6).sample(N).observations)
+    drawn = np.unique(hindsight(buffer_of([1], [1] * 3, [1] * 6)).sample(N).observations)
     np.testing.assert_array_equal(drawn, [0, 100, 101, 102, 200, 201, 202, 203, 204, 205])
 
 
 def test_steps_within_an_episode_are_equally_likely():
-    steps = buffer_of([1] * 5, sampling="return").sample(N).observations[:, 0].astype(int)
+    steps = hindsight(buffer_of([1] * 5, sampling="return")).sample(N).observations[:, 0].astype(int)
     np.testing.assert_allclose(np.bincount(steps) / N, 0.2, atol=0.015)
 
 
@@ -50,7 +50,7 @@ def test_weighted_by_return():
 def test_weights_by_return_ignore_their_scale_and_offset():
     one = buffer_of([0], [1], [3], sampling="return")
     other = buffer_of([-1000], [-900], [-700], sampling="return")
-    np.testing.assert_array_equal(one.sample(500).observations, other.sample(500).observations)
+    np.testing.assert_array_equal(hindsight(one).sample(500).observations, hindsight(other).sample(500).observations)
 
 
 def test_equal_returns_weigh_the_same():
@@ -72,9 +72,8 @@ def test_weights_follow_the_episodes_that_are_stored():
 
 
 def test_the_same_seed_draws_the_same():
-    first, second = (buffer_of([1, 2], [3], trailing_probability=0.5).sample(20) for _ in range(2))
-    for mine, its in zip(first, second, strict=True):
-        np.testing.assert_array_equal(mine, its)
+    first, second = (hindsight(buffer_of([1, 2], [3], trailing_probability=0.5)).sample(20) for _ in range(2))
+    assert_same_batches(first, second)
 
 
 # Rewards that are powers of two: every sum tells which steps are in it
@@ -82,49 +81,48 @@ POWERS = [1.0, 2.0, 4.0, 8.0]
 
 
 def test_trailing_segments_run_to_the_end():
-    batch = buffer_of(POWERS).sample(500)
+    batch = hindsight(buffer_of(POWERS)).sample(500)
     steps = batch.observations[:, 0].astype(int)
-    np.testing.assert_array_equal(batch.desired_horizon, 4 - steps)
-    np.testing.assert_array_equal(batch.desired_return, np.array([15.0, 14, 12, 8])[steps])
+    np.testing.assert_array_equal(batch.command.desired_horizon, 4 - steps)
+    np.testing.assert_array_equal(batch.command.desired_return, np.array([15.0, 14, 12, 8])[steps])
 
 
 @pytest.mark.parametrize("trailing_probability", [0.0, 0.75])
 def test_random_ends_are_labelled_by_the_rewards_between(trailing_probability):
-    batch = buffer_of(POWERS, trailing_probability=trailing_probability).sample(5_000)
-    for start, n_steps, desired in zip(
-        batch.observations[:, 0].astype(int), batch.desired_horizon.astype(int), batch.desired_return, strict=True
-    ):
+    batch = hindsight(buffer_of(POWERS, trailing_probability=trailing_probability)).sample(5_000)
+    starts, lengths = batch.observations[:, 0].astype(int), batch.command.desired_horizon.astype(int)
+    for start, n_steps, desired in zip(starts, lengths, batch.command.desired_return, strict=True):
         assert 1 <= n_steps <= 4 - start
         assert desired == sum(POWERS[start : start + n_steps])
 
 
 def test_random_ends_reach_every_step_from_the_first_to_the_last():
-    batch = buffer_of(POWERS, trailing_probability=0.0).sample(5_000)
-    found = set(zip(batch.observations[:, 0].astype(int), batch.desired_horizon.astype(int), strict=True))
+    batch = hindsight(buffer_of(POWERS, trailing_probability=0.0)).sample(5_000)
+    found = set(zip(batch.observations[:, 0].astype(int), batch.command.desired_horizon.astype(int), strict=True))
     assert found == {(start, n_steps) for start in range(4) for n_steps in range(1, 5 - start)}
 
 
 def test_random_ends_are_equally_likely():
-    batch = buffer_of(POWERS, trailing_probability=0.0).sample(N)
-    from_start = batch.desired_horizon[batch.observations[:, 0] == 0].astype(int)
+    batch = hindsight(buffer_of(POWERS, trailing_probability=0.0)).sample(N)
+    from_start = batch.command.desired_horizon[batch.observations[:, 0] == 0].astype(int)
     np.testing.assert_allclose(np.bincount(from_start)[1:] / len(from_start), 0.25, atol=0.025)
 
 
 def test_share_of_trailing_segments():
-    batch = buffer_of(POWERS, trailing_probability=0.75).sample(N)
-    from_start = batch.desired_horizon[batch.observations[:, 0] == 0]
+    batch = hindsight(buffer_of(POWERS, trailing_probability=0.75)).sample(N)
+    from_start = batch.command.desired_horizon[batch.observations[:, 0] == 0]
     assert (from_start == 4).mean() == pytest.approx(0.75 + 0.25 / 4, abs=0.02)
 
 
 def test_cut_segments_do_not_touch_what_is_stored():
     buffer = buffer_of(POWERS, trailing_probability=0.0)
-    buffer.sample(1000)
+    hindsight(buffer).sample(1000)
     buffer.trailing_probability = 1.0
-    np.testing.assert_array_equal(buffer.transitions(np.array([0])).desired_return, [15, 14, 12, 8])
-    np.testing.assert_array_equal(buffer.transitions(np.array([0])).desired_horizon, [4, 3, 2, 1])
+    np.testing.assert_array_equal(hindsight(buffer).transitions(np.array([0])).command.desired_return, [15, 14, 12, 8])
+    np.testing.assert_array_equal(hindsight(buffer).transitions(np.array([0])).command.desired_horizon, [4, 3, 2, 1])
 
 
 def test_segments_do_not_leak_into_the_next_episode():
     buffer = buffer_of([1, 1], [1000, 1000], trailing_probability=0.0)
-    batch = buffer.sample(2_000)
-    assert batch.desired_return[batch.observations[:, 0] < 100].max() == 2
+    batch = hindsight(buffer).sample(2_000)
+    assert batch.command.desired_return[batch.observations[:, 0] < 100].max() == 2

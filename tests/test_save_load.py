@@ -109,7 +109,7 @@ def test_functions_come_back(tmp_path):
     model.save(tmp_path / "model")
     loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE).learn(64)
     assert loaded.lr_schedule(0.5) == 5e-4
-    assert set(loaded.replay_buffer.transitions(np.arange(6)).actions) == {1}
+    assert set(loaded.hindsight.transitions(np.arange(6)).actions) == {1}
     assert loaded.policy.eval_command.tolist() == [3, 2]
 
 
@@ -117,7 +117,7 @@ def test_the_zip_holds_no_episodes_and_no_environment(model, tmp_path):
     model.save(tmp_path / "model")
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
         data = json.loads(archive.read("data"))
-    assert not {"replay_buffer", "env", "_running", "_warm_up", "rng", "policy", "_command_sampler"} & set(data)
+    assert not {"replay_buffer", "hindsight", "env", "_running", "_warm_up", "rng", "policy", "_command_sampler"} & set(data)
     assert data["learning_starts"] == 32 and data["train_freq"] == 32  # plain values are readable
 
 
@@ -163,7 +163,7 @@ def test_exclude_and_include(model, tmp_path):
     model.save(tmp_path / "model", exclude=["batch_size"], include=["replay_buffer"])
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
         data = json.loads(archive.read("data"))
-    assert "batch_size" not in data and "replay_buffer" in data
+    assert "batch_size" not in data and "hindsight" in data  # which holds the buffer
     loaded = UDRL.load(tmp_path / "model", device=DEVICE, batch_size=9)
     assert loaded.batch_size == 9
     assert loaded.replay_buffer.n_episodes == model.replay_buffer.n_episodes

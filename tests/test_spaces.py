@@ -10,6 +10,7 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_udrl import CommandPolicy
+from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import evaluate_policy, run_commands
 from sb3_udrl.policies.action_heads import DiscretizedHead, GaussianHead
 
@@ -68,7 +69,7 @@ def check(observation_space, action_space):
     env = make_vec(AnySpaces, 2, **arguments)
     evaluate_policy(model, env, 2)
     evaluate_policy(model, env, 2, deterministic=False)
-    run_commands(model, env, [0, 1], [4, 4])
+    run_commands(model, env, make_command([0, 1], [4, 4], 2))
     action, _ = model.predict(observation_space.sample())
     assert action_space.contains(action if action.shape else np.asarray(action)[()])
     return model

@@ -44,7 +44,7 @@ def test_observations_are_stored_raw_and_normalized_when_sampled():
     model = tiny_model(env).learn(128)
     buffer = model.replay_buffer
     np.testing.assert_array_equal(buffer.episode(5).observations[:, 1], [0, 1, 2, 3])
-    raw, normal = (buffer.transitions(np.arange(5), e).observations for e in (None, env))
+    raw, normal = (model.hindsight.transitions(np.arange(5), e).observations for e in (None, env))
     np.testing.assert_allclose(normal, env.normalize_obs(raw), rtol=1e-5)
     assert np.abs(normal).max() < 10 and (raw != normal).any()
 
@@ -52,9 +52,9 @@ def test_observations_are_stored_raw_and_normalized_when_sampled():
 def test_what_is_learned_from_follows_the_statistics_of_now():
     env = normalized()
     model = tiny_model(env).learn(64)
-    before = model.replay_buffer.transitions(np.arange(3), env).observations
+    before = model.hindsight.transitions(np.arange(3), env).observations
     env.obs_rms.mean += 1
-    after = model.replay_buffer.transitions(np.arange(3), env).observations
+    after = model.hindsight.transitions(np.arange(3), env).observations
     np.testing.assert_allclose(after, before - 1 / np.sqrt(env.obs_rms.var + env.epsilon), rtol=1e-4)
 
 

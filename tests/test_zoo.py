@@ -216,7 +216,7 @@ def test_values_of_a_known_trial(commands):
         "redistribute_rewards": True,
     }
     labels = {name: suggested[name] for name in ("gamma", "gae_lambda", "local_scale", "redistribute_rewards")}
-    of_labels = labels if commands == "relative" else {}
+    of_labels = {"label_kwargs": {"advantage": labels}} if commands == "relative" else {}
     n_elites = {"n_elites": 20} if commands == "absolute" else {}  # relative commands know no elites
     trial = optuna.trial.FixedTrial(suggested)
     assert sample_udrl_params(trial, 0, 8, {}) == {
@@ -225,7 +225,8 @@ def test_values_of_a_known_trial(commands):
         "buffer_size": 30_000,
         "train_freq": 125,
         "gradient_steps": 62,
-        "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3, **of_labels},
+        "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3},
+        **of_labels,
         "warm_up": "mixed",
         "temperature": 1.0,
         "commands": commands,

@@ -1,4 +1,4 @@
-"""How much better it went than usual: outcomes, scores and situations, by hand and against a step-by-step reference."""
+"""How much better it went than usual: what followed, scores and situations, by hand and against a step-by-step reference."""
 
 import tracemalloc
 
@@ -12,13 +12,13 @@ from scipy.spatial.distance import cdist
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from sb3_udrl.buffers import returns_to_go
-from sb3_udrl.labels.neighbors import Outcomes, local_fit, own_shares, scores, situation_features
+from sb3_udrl.labels.neighbors import Followed, local_fit, own_shares, scores, situation_features
 
 
-def outcomes(episodes, gamma):
-    """Outcomes of pairs of rewards and whether a time limit cut them off."""
+def followed(episodes, gamma):
+    """What followed, of pairs of rewards and whether a time limit cut them off."""
     returns = [returns_to_go(np.array(rewards, dtype=np.float64), gamma) for rewards, _ in episodes]
-    return Outcomes(
+    return Followed(
         np.concatenate(returns),
         np.concatenate([np.arange(len(rewards), 0, -1) for rewards, _ in episodes]),
         np.concatenate([np.full(len(rewards), truncated) for rewards, truncated in episodes]),
@@ -29,7 +29,7 @@ def outcomes(episodes, gamma):
 
 
 def test_returns_over_a_limited_horizon():
-    both = outcomes([([1, 2, 4], False), ([8, 16], True)], gamma=0.5)
+    both = followed([([1, 2, 4], False), ([8, 16], True)], gamma=0.5)
     found = both.over(np.array([0, 0, 0, 0, 2, 3, 3]), np.array([1, 2, 3, 9, 1, 1, 2]), 0.5)
     np.testing.assert_array_equal(found, [1, 2, 3, 3, 4, 8, 16])
     # rows of any shape
@@ -46,7 +46,7 @@ def test_returns_over_a_limited_horizon():
     ],
 )
 def test_only_the_steps_that_are_known_of_both_are_compared(long_is_cut, short_is_cut, expected):
-    pair = outcomes([([1, 1, 1], long_is_cut), ([5], short_is_cut)], gamma=0.5)
+    pair = followed([([1, 1, 1], long_is_cut), ([5], short_is_cut)], gamma=0.5)
     rows = np.arange(3)
     np.testing.assert_array_equal(pair.differences(rows, np.full((3, 1), 3), 0.5)[:, 0], expected)
     np.testing.assert_array_equal(pair.differences(np.array([3]), rows[None, :], 0.5)[0], -np.array(expected))
@@ -55,7 +55,7 @@ def test_only_the_steps_that_are_known_of_both_are_compared(long_is_cut, short_i
 def test_what_would_have_come_after_a_time_limit_counts_neither_way():
     """One episode goes on for longer, to a fortune or to ruin: not known of the other, so no difference."""
     for last in (1000, -1000):
-        pair = outcomes([([1, 1, 1], True), ([1, 1, 1, last], False)], gamma=0.9)
+        pair = followed([([1, 1, 1], True), ([1, 1, 1, last], False)], gamma=0.9)
         same = pair.differences(np.arange(3), np.array([[3], [4], [5]]), 0.9)
         np.testing.assert_array_equal(same, 0)
         assert pair.differences(np.array([2]), np.array([[6]]), 0.9) == 1 - last  # that step is known of both
@@ -72,7 +72,7 @@ def test_differences_agree_with_a_step_by_step_reference(episodes, gamma):
     """Episodes lie end to end: none may see the rewards of another one."""
     steps = [(rewards[t:], truncated) for rewards, truncated in episodes for t in range(len(rewards))]
     n = len(steps)
-    found = outcomes(episodes, gamma).differences(np.arange(n), np.tile(np.arange(n), (n, 1)), gamma)
+    found = followed(episodes, gamma).differences(np.arange(n), np.tile(np.arange(n), (n, 1)), gamma)
     for i, (own, own_cut) in enumerate(steps):
         for j, (other, other_cut) in enumerate(steps):
             known = min([len(rest) for rest, cut in ((own, own_cut), (other, other_cut)) if cut], default=100)
@@ -87,7 +87,7 @@ def test_rounding_errors_are_no_differences(reward, gamma):
     """Every step pays the same and a limit cuts every episode off: nothing is better than anything, at any scale."""
     rng = np.random.default_rng(0)
     rewards = [np.full(length, reward, dtype=np.float32) for length in rng.integers(1, 300, size=30)]
-    same = outcomes([(r, True) for r in rewards], gamma)
+    same = followed([(r, True) for r in rewards], gamma)
     rows = np.arange(len(same.returns))
     differences = same.differences(rows, rng.integers(len(rows), size=(len(rows), 10)), gamma)
     assert (differences == 0).all()
@@ -96,7 +96,7 @@ def test_rounding_errors_are_no_differences(reward, gamma):
 
 
 def test_small_differences_between_large_returns_count():
-    pair = outcomes([([1e6, 1e-2], False), ([1e6, 0], False)], gamma=1.0)
+    pair = followed([([1e6, 1e-2], False), ([1e6, 0], False)], gamma=1.0)
     assert pair.differences(np.array([0]), np.array([[2]]), 1.0) == pytest.approx(1e-2)
 
 

@@ -11,6 +11,7 @@ from stable_baselines3.common.callbacks import CallbackList, EvalCallback, Every
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecMonitor, VecNormalize
 
+from sb3_udrl.commands import make_command
 from sb3_udrl.commands.rewards import set_tracked_env, tracked_rewards
 from sb3_udrl.evaluation import evaluate_policy, run_commands, track
 
@@ -148,10 +149,10 @@ def test_run_commands_is_exact(model):
     """Commands wait for a free environment; each keeps its own remaining return and horizon."""
     env = VecNormalize(scripted(1, 5), norm_obs=False, norm_reward=True)
     with CommandSpy(model) as spy:
-        returns, lengths = run_commands(model, env, [100, 200, 300, 400], [10, 20, 30, 40])
+        achieved = run_commands(model, env, make_command([100, 200, 300, 400], [10, 20, 30, 40], 4))
     # while the second environment plays command 1 in five steps, the first is done with all the others
-    np.testing.assert_array_equal(lengths, [1, 5, 1, 1])
-    np.testing.assert_array_equal(returns, [3, 15, 3, 3])
+    np.testing.assert_array_equal(achieved["horizon"], [1, 5, 1, 1])
+    np.testing.assert_array_equal(achieved["return"], [3, 15, 3, 3])
     seen = np.stack(spy.commands)
     np.testing.assert_allclose(seen[:3, 0], [[100, 10], [300, 30], [400, 40]])
     np.testing.assert_allclose(seen[:, 1], [[200, 20], [197, 19], [198, 18], [195.5, 17], [185.5, 16]])
@@ -166,7 +167,7 @@ def play(model, env, n_steps, **kwargs):
     commands = []
     for _ in range(n_steps):
         actions, state = model.predict(observations, state, starts, **kwargs)
-        commands.append(np.stack(state[:2], axis=1))
+        commands.append(state[0].copy())
         observations, _, starts, _ = env.step(actions)
     return np.stack(commands)
 
@@ -212,7 +213,7 @@ def test_episodes_that_go_on_in_the_monitor_start_anew_for_the_agent(model):
         state, starts = None, np.array([True])
         for t in range(5):
             actions, state = model.predict(observations, state, starts)
-            commands.append([*state[0], *state[1]])
+            commands.append(state[0][0])
             observations, _, _, _ = env.step(actions)
             starts = np.array([t == 1])
     np.testing.assert_allclose(commands, [[30, 4], [27, 3], [30, 4], [27.5, 3], [17.5, 2]])
