@@ -201,8 +201,7 @@ def test_zero_temperature_acts_greedily_and_full_epsilon_randomly():
 
         def compare(callback):
             if not model._running.warm_up.any():
-                command = tuple(model._running.command)
-                greedy = model.predict(model._last_obs, deterministic=True, command=command)[0]
+                greedy = model.predict(model._last_obs, deterministic=True, command=model._running.command)[0]
                 agreed.append(greedy == callback.locals["actions"])
 
         model.learn(600, callback=Recorder(compare))

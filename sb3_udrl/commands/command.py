@@ -21,6 +21,12 @@ class Command:
 
     __slots__ = ("parts",)
 
+    def __new__(cls, *args: Any) -> Command:
+        command = super().__new__(cls)
+        if len(args) == 2:  # files of revisions before 0.2 hold pairs
+            command.parts = dict(zip(("return", "horizon"), args, strict=True))
+        return command
+
     def __init__(self, parts: Mapping[str, FloatArray]) -> None:
         self.parts = dict(parts)
 

@@ -99,7 +99,9 @@ class CommandedAlgorithm(BaseAlgorithm):
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
         self.policy = self.make_policy().to(self.device)
-        self.hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)
+        if "hindsight" not in vars(self):  # else the file held it, by ``save(include=...)``
+            buffer = vars(self).pop("replay_buffer", None) or make_replay_buffer(self)  # files before 0.2 may hold this one
+            self.hindsight = Hindsight(buffer, self.policy.explorer.command_space, self.label_kwargs)
         self._running = RunningEpisodes(
             self.observation_space, self.action_space, self.command_space, self.n_envs, self.max_episode_steps
         )
@@ -410,6 +412,7 @@ class CommandedAlgorithm(BaseAlgorithm):
         :param exclude: names of parameters to leave out, besides the default ones
         :param include: names of parameters to save although they are left out by default
         """
+        include = ["hindsight" if name == "replay_buffer" else name for name in include or ()]
         with written_at_once(path, ".zip") as target:
             super().save(target, exclude, include)
 

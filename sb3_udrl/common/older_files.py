@@ -64,16 +64,17 @@ def upgrade_running_state(state: dict[str, Any], model: CommandedAlgorithm) -> d
     buffer: EpisodicReplayBuffer = state["replay_buffer"]
     hindsight = Hindsight(buffer, model.hindsight.command_space, model.label_kwargs)
     command, asked, warm_up, at_start = state["running"]
-    relative = bool(np.isinf(asked[1]).all())
+    relative = bool(np.isinf(asked["horizon"]).all())
     if relative != ("advantage" in model.hindsight.command_space):
         raise ValueError(f"it was saved by a model with other commands than {list(model.command_space.names)}")
-    names = ("advantage",) if relative else ("return", "horizon")
+    if relative:
+        command, asked = (Command({"advantage": rows["return"]}) for rows in (command, asked))
     for labeler in hindsight.labelers:
         if isinstance(labeler, AdvantageLabeler):
             labeler.take_over(vars(buffer))
     return {
         **state,
         "hindsight": hindsight,
-        "running": (*(Command(dict(zip(names, rows, strict=False))) for rows in (command, asked)), warm_up, at_start),
+        "running": (command, asked, warm_up, at_start),
         "further": {"warm_up": state["warm_up"], "noise": state.get("noise")},
     }

@@ -171,6 +171,14 @@ def command_following(
     :param guidance: how strongly commands are insisted on, as for ``predict``
     :raises ValueError: if values are not equally long, or there are none, or the model does not take such commands
     """
+    checked = _checked(model.command_space, command, desired_horizons)
+    repeated = checked.rows(np.repeat(np.arange(len(checked)), n_episodes))
+    achieved = run_commands(model, env, repeated, deterministic, guidance)
+    return CommandFollowing(checked, {name: sums.reshape(-1, n_episodes) for name, sums in achieved.items()})
+
+
+def _checked(space: CommandSpace, command: Any, desired_horizons: Any = None) -> Command:
+    """The commands that :func:`command_following` was given, a row each."""
     parts: Mapping[str, Any]
     if isinstance(command, Command):
         parts = command.parts
@@ -182,11 +190,8 @@ def command_following(
     shapes = {name: column.shape for name, column in values.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1 or 0 in next(iter(shapes.values())):
         raise ValueError(f"command has values of the shapes {shapes}: give lists of the same length, an entry per command")
-    n_commands = len(next(iter(values.values())))
     given: CommandLike = Command(values) if isinstance(command, Command) else values
-    checked = model.command_space.make(given, n_commands)
-    achieved = run_commands(model, env, checked.rows(np.repeat(np.arange(n_commands), n_episodes)), deterministic, guidance)
-    return CommandFollowing(checked, {name: sums.reshape(-1, n_episodes) for name, sums in achieved.items()})
+    return space.make(given, len(next(iter(values.values()))))
 
 
 def stored_commands(model: CommandedAlgorithm, n_commands: int = 9) -> Command:
@@ -199,14 +204,18 @@ def stored_commands(model: CommandedAlgorithm, n_commands: int = 9) -> Command:
     :return: as many rows
     :raises ValueError: if the buffer is empty, or the model does not take desired returns
     """
-    if "return" not in model.command_space:
-        raise ValueError(f"this model takes {', '.join(model.command_space.names)}, no desired returns")
+    _require_returns(model.command_space)
     buffer = model.replay_buffer
     buffer.best(1)  # complains about an empty buffer
     grid = np.linspace(np.quantile(buffer.returns, 0.05), buffer.returns.max(), n_commands)
     nearest = np.abs(buffer.returns[None, :] - grid[:, None]).argmin(1)
     values = {"return": grid, "horizon": buffer.lengths[nearest].astype(np.float64)}
     return model.command_space.make({name: row for name, row in values.items() if name in model.command_space}, n_commands)
+
+
+def _require_returns(space: CommandSpace) -> None:
+    if "return" not in space:
+        raise ValueError(f"this model takes {', '.join(space.names)}, no desired returns")
 
 
 class CommandFollowingCallback(EventCallback):
@@ -236,6 +245,13 @@ class CommandFollowingCallback(EventCallback):
         self.eval_env, self.eval_freq, self.commands = eval_env, eval_freq, commands
         self.n_episodes, self.deterministic = n_episodes, deterministic
         self.last_result: CommandFollowing | None = None
+
+    def _init_callback(self) -> None:
+        super()._init_callback()
+        if self.commands is None:  # so that a mistake shows before the training
+            _require_returns(self.model.command_space)
+        else:
+            _checked(self.model.command_space, self.commands)
 
     def _on_step(self) -> bool:
         if self.n_calls % self.eval_freq != 0 or (self.commands is None and self.model.replay_buffer.n_episodes == 0):
