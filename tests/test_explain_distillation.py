@@ -160,7 +160,7 @@ def test_rules_by_hand():
     )
     assert rules(policy, names, max_depth=1) == "position <= 0.5: action 3\nposition >  0.5: mostly action 5\n"
     assert rules(policy).startswith("observation[0] <= 0.5")
-    with pytest.raises(ValueError, match="names has 1 entries, and there are 3 inputs, the command's two included"):
+    with pytest.raises(ValueError, match="names has 1 entries, and there are 3 inputs, those of the command included"):
         rules(policy, ["position"])
     with pytest.raises(ValueError, match="tree=1: there are trees from 0 to 0"):
         rules(policy, tree=1)

@@ -234,7 +234,8 @@ def test_buffers_with_labels_of_the_other_kind(model, tmp_path):
     for saved, other in ((absolute, model), (model, absolute)):
         saved.save_replay_buffer(tmp_path / "buffer")
         buffer, rng, hindsight = other.replay_buffer, other.rng, other.hindsight
-        message = f"labels for {list(saved.command_space.names)}, this model takes {list(other.command_space.names)}"
+        theirs, ours = (", ".join(model.command_space.names) for model in (saved, other))
+        message = f"holds labels for {theirs}, this model learns from those for {ours}"
         with pytest.raises(ValueError, match=re.escape(message)):
             other.load_replay_buffer(tmp_path / "buffer")
         assert other.replay_buffer is buffer and other.rng is rng and other.hindsight is hindsight

@@ -260,8 +260,8 @@ def test_every_action_of_a_composite_space_is_stored_exactly(space):
     [
         ("buffer_size", 0, "buffer_size=0.*at least one"),
         ("max_episodes", 0, "max_episodes=0.*None"),
-        ("retention", "newest", r"retention='newest'.*\['best', 'mixed', 'recent'\]"),
-        ("sampling", "uniform", "sampling='uniform'.*'transitions'"),
+        ("retention", "newest", r"retention='newest'.*\['bands', 'best', 'mixed', 'recent'\]"),
+        ("sampling", "uniform", "sampling='uniform'.*'bands'.*'transitions'"),
         ("sampling_temperature", 0.0, "sampling_temperature=0.0.*positive"),
         ("sampling_temperature", np.nan, "sampling_temperature=nan.*positive"),
         ("trailing_probability", 1.5, "trailing_probability=1.5.*between 0 and 1"),
