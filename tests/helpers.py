@@ -108,24 +108,39 @@ def assert_same_batches(first, second):
 
 
 class CommandSpy:
-    """Remembers the command under which every action is chosen while it watches a policy."""
+    """Remembers the command under which every action is chosen, in prediction and collection, on the paths of production."""
 
     def __init__(self, model):
         self.policy = getattr(model, "policy", model)
         self.commands = []  # one (n_envs, n_parts) array per call
 
     def __enter__(self):
-        act = type(self.policy).act
+        act, actor = type(self.policy).act, type(self.policy).actor
 
         def spying_act(observation, command, *args, **kwargs):
             self.commands.append(self.policy.command_space.to_rows(command))
             return act(self.policy, observation, command, *args, **kwargs)
 
-        self.policy.act = spying_act
+        def spying_actor(*args, **kwargs):
+            self.policy.__dict__.pop("act")  # who calls it while collecting is counted once
+            draw = actor(self.policy, *args, **kwargs)
+            self.policy.act = spying_act
+
+            def spying_draw(observations, command, temperature):
+                self.commands.append(self.policy.command_space.to_rows(command))
+                self.policy.__dict__.pop("act")
+                try:
+                    return draw(observations, command, temperature)
+                finally:
+                    self.policy.act = spying_act
+
+            return spying_draw
+
+        self.policy.act, self.policy.actor = spying_act, spying_actor
         return self
 
     def __exit__(self, *_):
-        del self.policy.act
+        del self.policy.act, self.policy.actor
 
 
 class Recorder(BaseCallback):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers import CommandSpy, make_vec, needs_gpu, tiny_model
+from helpers import CommandSpy, make_vec, needs_gpu, obeying_model
 from hypothesis import given
 from hypothesis import strategies as st
 from probe_envs import TwoArms
@@ -13,7 +13,6 @@ from torch import nn
 
 from sb3_udrl import CommandPolicy
 from sb3_udrl.commands import make_command
-from sb3_udrl.policies.numpy_actor import numpy_actor, numpy_network
 from sb3_udrl.policies.standardize import Standardizer
 
 OBSERVATIONS = [
@@ -58,7 +57,7 @@ def sampled(space, n, seed=0):
 @given(
     observation_space=st.sampled_from(OBSERVATIONS),
     action_space=st.sampled_from(ACTIONS),
-    conditioning=st.sampled_from(["gating", "first_gating", "concat", "linear", "masked"]),
+    conditioning=st.sampled_from(["gating", "first_gating", "concat", "concat_gating", "linear", "masked"]),
     activation_fn=st.sampled_from([nn.ReLU, nn.Tanh]),
     net_arch=st.lists(st.integers(1, 9), max_size=3),
     scales=st.tuples(st.sampled_from([None, 0.02]), st.sampled_from([None, 0.3])),
@@ -84,8 +83,9 @@ def test_the_network_computes_the_same_in_numpy(
     command = make_command(100 * rng.standard_normal(5), 1 + 100 * rng.random(5), 5)
     with th.no_grad():
         expected = policy(obs_as_tensor(observations, "cpu"), policy.command_tensor(command)).numpy()
-    assert numpy_actor(policy, rng) is not None
-    np.testing.assert_allclose(numpy_network(policy)(observations, command), expected, rtol=1e-4, atol=1e-3)
+    network = policy.numpy_network()
+    assert network is not None
+    np.testing.assert_allclose(network(observations, command), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_categorical_draws_have_the_probabilities_of_the_network():
@@ -96,7 +96,7 @@ def test_categorical_draws_have_the_probabilities_of_the_network():
         policy.action_head.linear.weight *= 0.1
         params = policy(th.as_tensor(observation[:1]), policy.command_tensor(make_command(1.5, 2)))
     temperature = np.repeat(np.float32([[1.0], [0.5]]), n // 2, axis=0)
-    drawn = numpy_actor(policy, np.random.default_rng(0))(observation, command, temperature) + 1
+    drawn = policy.actor(np.random.default_rng(0))(observation, command, temperature) + 1
     for half, factor in ((drawn[: n // 2], 1.0), (drawn[n // 2 :], 2.0)):
         expected = th.softmax(factor * params[0], 0).numpy()
         np.testing.assert_allclose(np.bincount(half, minlength=4) / len(half), expected, atol=0.015)
@@ -108,7 +108,7 @@ def test_without_temperature_the_mode_is_drawn(action_space, device):
     policy = scrambled(action_space=action_space, box_head="gaussian" if isinstance(action_space, spaces.Box) else None)
     policy = policy.to(device)
     observations, command = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32), make_command(3, 4, 6)
-    drawn = numpy_actor(policy, np.random.default_rng(0))(observations, command, np.zeros((6, 1), np.float32))
+    drawn = policy.actor(np.random.default_rng(0))(observations, command, np.zeros((6, 1), np.float32))
     expected = policy.act(th.as_tensor(observations, device=device), command, deterministic=True)
     assert drawn.shape == expected.shape
     np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-4)
@@ -136,20 +136,32 @@ class OwnForward(CommandPolicy):
 def test_what_only_pytorch_knows_is_left_to_it(policy):
     """The default actor calls ``act`` with the same arguments: without temperature, both return the mode."""
     rng = np.random.default_rng(0)
-    assert numpy_actor(policy, rng) is None
+    assert policy.numpy_network() is None
     one = sampled(policy.observation_space, 1)
     command = make_command(3, 4)
     drawn = policy.actor(rng)(one, command, np.zeros((1, 1), np.float32))
     np.testing.assert_array_equal(drawn, policy.act(obs_as_tensor(one, "cpu"), command, deterministic=True))
 
 
-def test_collecting_acts_in_numpy_unless_act_is_replaced(monkeypatch):
-    model = tiny_model(make_vec(TwoArms, 2)).learn(64)
+class OwnAct(CommandPolicy):
+    def act(self, *args, **kwargs):
+        self.n_calls = getattr(self, "n_calls", 0) + 1
+        return super().act(*args, **kwargs)
+
+
+def test_collecting_acts_in_numpy_also_while_it_is_watched(monkeypatch):
+    model = obeying_model(make_vec(TwoArms, 2)).learn(64)
     calls = []
     monkeypatch.setattr(CommandPolicy, "__call__", lambda self, *args: calls.append(args) or nn.Module.__call__(self, *args))
     model.gradient_steps = 0
-    model.learn(64, reset_num_timesteps=False)
-    assert not calls
     with CommandSpy(model) as spy:
         model.learn(64, reset_num_timesteps=False)
-    assert len(spy.commands) > 0 and len(calls) == len(spy.commands)
+    assert len(spy.commands) > 16
+    assert not calls
+
+
+def test_a_policy_that_acts_in_its_own_way_does_so_while_collecting():
+    model = obeying_model(make_vec(TwoArms, 2), policy=OwnAct).learn(64)
+    model.gradient_steps, model.policy.n_calls = 0, 0
+    model.learn(64, reset_num_timesteps=False)
+    assert model.policy.n_calls > 16

@@ -19,7 +19,7 @@ from sb3_udrl.buffers import RelativeReplayBuffer
 from sb3_udrl.commands import Command, CommandSampler, FixedCommands, make_command
 from sb3_udrl.evaluation import evaluate_policy, track
 from sb3_udrl.labels import AdvantageLabeler
-from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
+from sb3_udrl.policies import CommandPolicy
 
 ONE = np.zeros(2, np.float32)
 
@@ -67,7 +67,6 @@ def test_the_network_sees_whether_an_advantage_is_asked_for(model):
 def test_episodes_are_played_under_one_command_each(sampler):
     model = relative_model(make_vec(FixedStart, 2), command_sampler=sampler)
     with CommandSpy(model) as spy:
-        model.policy.actor = lambda rng: BehaviorPolicy.actor(model.policy, rng)  # through act, not through numpy
         model.learn(192)
     commands = np.stack(spy.commands)[:, 0]
     assert commands.shape[1:] == (1,)  # nothing else is asked for

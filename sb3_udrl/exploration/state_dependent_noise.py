@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.exploration.warm_up import RunningInputs
-from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
-from sb3_udrl.policies.action_heads import GaussianHead
+from sb3_udrl.policies import BehaviorPolicy
 
 
 class StateDependentNoise:
@@ -74,12 +73,10 @@ def make_noise(share: float, policy: BehaviorPolicy, n_envs: int, rng: np.random
         raise ValueError(f"sde_share={share}: must be between 0 and 1")
     if share == 0:
         return None
-    head = getattr(policy, "action_head", None)
-    # a policy whose own way to act would be passed over is refused too
-    if not (isinstance(policy, CommandPolicy) and type(policy).act is CommandPolicy.act and isinstance(head, GaussianHead)):
+    if policy.noise_dims() == 0:
         raise ValueError(
             f"sde_share={share} is for normally distributed actions of a CommandPolicy that does not override act, leave it "
             f"at 0 for {type(policy).__name__} and {policy.action_space}, or set policy_kwargs=dict(box_head='gaussian') "
             "for a Box"
         )
-    return StateDependentNoise(share, n_envs, head.n_dims, rng)
+    return StateDependentNoise(share, n_envs, policy.noise_dims(), rng)

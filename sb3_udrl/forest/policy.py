@@ -17,7 +17,7 @@ from sb3_udrl.forest.examples import Examples, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
 from sb3_udrl.labels import Hindsight
-from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport
+from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport, Noise
 
 _N_LOOKED_AT = 1024  # examples behind the logged figures, at most
 
@@ -227,7 +227,7 @@ class ForestPolicy(BehaviorPolicy):
             return self.head.mode(outputs)
         return self.head.draw(outputs, self.learned, 1.0 if temperature is None else temperature.cpu().numpy(), TorchDraws())
 
-    def actor(self, rng: np.random.Generator) -> Actor:
+    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
         def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
             inputs = to_inputs(observations, self.command_space.inputs(command))
             return self.head.draw(self.outputs(inputs), self.learned, temperature, rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class ActionHead(nn.Module, ABC):
     """
 
     discrete: bool  # whether actions can be exactly right, so that accuracy says something
+    noise_dims = 0  # how many draws of a standard normal distribution make an action; 0 where other draws do
 
     def __init__(self, latent_dim: int, n_params: int, action_space: spaces.Space[Any]) -> None:
         super().__init__()
@@ -46,6 +48,14 @@ class ActionHead(nn.Module, ABC):
 
         :param remaining: share of the environment steps of ``learn`` that is still to come, from 1 to 0
         """
+
+    def numpy_draw(self, rng: np.random.Generator) -> Callable[[Any, Any], Any] | None:
+        """
+        A function that draws as :meth:`sample` does, of parameters and temperatures in numpy; None if PyTorch has to.
+
+        :param rng: source of randomness
+        """
+        return None
 
     @abstractmethod
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
@@ -98,6 +108,10 @@ class CategoricalHead(ActionHead):
 
     def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
         return (params + temperature * gumbel_like(params)).argmax(1) + self.start
+
+    def numpy_draw(self, rng: np.random.Generator) -> Callable[[Any, Any], Any] | None:
+        start = self.start
+        return lambda logits, temperature: (logits + temperature * rng.gumbel(size=logits.shape)).argmax(1) + start
 
 
 class MultiCategoricalHead(ActionHead):
@@ -197,6 +211,7 @@ class GaussianHead(BoxHead):
         self, latent_dim: int, action_space: spaces.Box, min_std: float = 0.02, final_min_std: float | None = None
     ) -> None:
         super().__init__(latent_dim, 2, action_space)
+        self.noise_dims = self.n_dims
         self.min_std, self.final_min_std = min_std, min_std if final_min_std is None else final_min_std
         for name, value in (("min_std", self.min_std), ("final_min_std", self.final_min_std)):
             if not 0 < value < math.exp(_MAX_LOG_STD):

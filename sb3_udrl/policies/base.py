@@ -110,8 +110,8 @@ class BehaviorPolicy(BasePolicy):
             self._guidance.fill_(guidance)
         elif guidance != 1:
             raise ValueError(
-                f"guidance={guidance}: this model has always been asked for {' and '.join(self.command_space.names)}, so nothing "
-                "tells what a command changes; leave it at 1"
+                f"guidance={guidance}: this model has always been asked for {' and '.join(self.command_space.names)}, so "
+                "nothing tells what a command changes; leave it at 1"
             )
 
     @property
@@ -151,13 +151,19 @@ class BehaviorPolicy(BasePolicy):
         :return: ``(n, *action_shape)``
         """
 
-    def actor(self, rng: np.random.Generator) -> Actor:
+    def noise_dims(self) -> int:
+        """How many normal draws, which may come from outside, make an action; 0 where it has its own way to draw."""
+        return 0
+
+    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
         """
         A function that draws actions while experience is collected; what was learned does not change meanwhile.
 
         By default it calls :meth:`act`.
 
         :param rng: source of randomness, for those who draw from it
+        :param noise: draws to take instead of one's own, ``(n, noise_dims)``, of observations ``(n, *observation_shape)``;
+            where :meth:`noise_dims` is not 0
         :return: a function of observations ``(n, *observation_shape)``, commands and temperatures ``(n, 1)``
         """
 

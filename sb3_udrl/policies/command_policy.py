@@ -20,10 +20,10 @@ from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.labels import CommandBatch
 from sb3_udrl.policies.action_heads import GaussianHead, make_action_head
-from sb3_udrl.policies.base import Actor, Noise
+from sb3_udrl.policies.base import Actor, BehaviorPolicy, Noise
 from sb3_udrl.policies.conditioning import ConditionedMlp
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
-from sb3_udrl.policies.numpy_actor import is_known, numpy_actor, numpy_network
+from sb3_udrl.policies.numpy_actor import numpy_actor, numpy_network
 from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
 
@@ -119,13 +119,18 @@ class CommandPolicy(GradientFit):
             self.init_weights(self.action_head.linear, gain=0.01)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
-    def _make_feature_standardizer(self) -> nn.Module:
-        """Only where the features are the observation itself; learned features set their own scale."""
-        space, extractor = self.observation_space, self.features_extractor
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether the features are the observation itself."""
+        space = self.observation_space
         parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
         vectors = all(isinstance(part, spaces.Box) and not is_image_space(part) for part in parts)
-        if self.standardize_observations and vectors and type(extractor) in (FlattenExtractor, CombinedExtractor):
-            return Standardizer(extractor.features_dim)
+        return vectors and self.features_extractor_class in (FlattenExtractor, CombinedExtractor)
+
+    def _make_feature_standardizer(self) -> nn.Module:
+        """Only where the features are the observation itself; learned features set their own scale."""
+        if self.standardize_observations and self.reads_vectors:
+            return Standardizer(self.features_extractor.features_dim)
         return nn.Identity()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -205,19 +210,35 @@ class CommandPolicy(GradientFit):
         unasked = network(self.command_space.nothing(len(command)))
         return unasked + guidance * (network(command) - unasked)
 
-    def actor(self, rng: np.random.Generator) -> Actor:
-        return numpy_actor(self, rng) or super().actor(rng)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__
+        if "act" in own:  # who acts in an own way does so while collecting too
+            for name in {"actor", "noise_dims"} - own.keys():
+                setattr(cls, name, getattr(BehaviorPolicy, name))
+        if own.keys() & {"forward", "_features", "_command_input"} and "numpy_network" not in own:
+            cls.numpy_network = _torch_only  # type: ignore[method-assign,assignment]
 
-    def noisy_actor(self, noise: Noise) -> Actor:
-        """
-        As :meth:`actor`, with given draws instead of its own; where actions are normally distributed.
+    def noise_dims(self) -> int:
+        return self.action_head.noise_dims
 
-        :param noise: a function of observations ``(n, *observation_shape)`` that returns draws of a standard normal
-            distribution, ``(n, n_dims)``
-        :return: a function of observations, commands and temperatures ``(n, 1)``
+    def numpy_network(self) -> Callable[[Any, Command], Any] | None:
         """
+        The network as a function in numpy, by its weights as they are now, fast for few rows; None if it has parts that only
+        PyTorch knows.
+        """
+        layers = self.trunk.numpy_twins() if self.reads_vectors else None
+        return None if layers is None else numpy_network(self, layers)
+
+    def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
+        network = self.numpy_network()
+        if noise is not None:
+            return self._noisy_actor(network or self._torch_network, noise)
+        return super().actor(rng) if network is None else numpy_actor(self, network, rng)
+
+    def _noisy_actor(self, network: Callable[[Any, Command], Any], noise: Noise) -> Actor:
+        """As :meth:`actor`, with given draws instead of its own; where actions are normally distributed."""
         head = cast(GaussianHead, self.action_head)
-        network: Callable[[Any, Command], Any] = numpy_network(self) if is_known(self) else self._torch_network
 
         @th.no_grad()
         def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
@@ -254,6 +275,10 @@ class CommandPolicy(GradientFit):
         self.command_standardizer.update(commands)
         if isinstance(self.feature_standardizer, Standardizer):
             self.feature_standardizer.update(self._features(observations))
+
+
+def _torch_only(policy: CommandPolicy) -> Callable[[Any, Command], Any] | None:
+    return None
 
 
 def suitable_features_extractor(observation_space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:

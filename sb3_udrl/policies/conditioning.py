@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch as th
 from torch import nn
+
+from sb3_udrl.policies.numpy_parts import NumpyLayer, numpy_activation, numpy_concat, numpy_gated, numpy_plain
 
 
 class ConditionedLayer(nn.Module):
     """
     A layer of the behavior function: hidden values and a command in, hidden values out.
+
+    A subclass may have a fast numpy twin; one that brings its own ``forward`` has none until it brings its own
+    ``numpy_twin`` too.
 
     :param in_dim: number of inputs
     :param out_dim: number of outputs
@@ -21,6 +28,11 @@ class ConditionedLayer(nn.Module):
         self.linear = nn.Linear(in_dim, out_dim)
         self.activation = activation_fn()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in cls.__dict__ and "numpy_twin" not in cls.__dict__:
+            cls.numpy_twin = _no_twin  # type: ignore[method-assign,assignment]
+
     def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
         """
         :param hidden: ``(n, in_dim)``
@@ -28,6 +40,15 @@ class ConditionedLayer(nn.Module):
         :return: ``(n, out_dim)``; here the command is ignored
         """
         return self.activation(self.linear(hidden))
+
+    def numpy_twin(self) -> NumpyLayer | None:
+        """The same function in numpy, by the weights as they are now; None if only PyTorch knows it."""
+        activation = numpy_activation(self.activation)
+        return None if activation is None else numpy_plain(self.linear, activation)
+
+
+def _no_twin(layer: ConditionedLayer) -> NumpyLayer | None:
+    return None
 
 
 class GatedLayer(ConditionedLayer):
@@ -40,6 +61,10 @@ class GatedLayer(ConditionedLayer):
     def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
         return self.activation(self.linear(hidden)) * (2 * th.sigmoid(self.gate(command)))
 
+    def numpy_twin(self) -> NumpyLayer | None:
+        activation = numpy_activation(self.activation)
+        return None if activation is None else numpy_gated(self.linear, self.gate, activation)
+
 
 class ConcatGatedLayer(GatedLayer):
     """``act(W [h, c]) * 2 sigmoid(U c)``: the command is one more input, and a gate besides."""
@@ -49,6 +74,10 @@ class ConcatGatedLayer(GatedLayer):
 
     def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
         return super().forward(th.cat((hidden, command), dim=1), command)
+
+    def numpy_twin(self) -> NumpyLayer | None:
+        gated = super().numpy_twin()
+        return None if gated is None else numpy_concat(gated)
 
 
 class PReLULayer(ConditionedLayer):
@@ -82,6 +111,10 @@ class ConcatLayer(ConditionedLayer):
 
     def forward(self, hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
         return self.activation(self.linear(th.cat((hidden, command), dim=1)))
+
+    def numpy_twin(self) -> NumpyLayer | None:
+        activation = numpy_activation(self.activation)
+        return None if activation is None else numpy_concat(numpy_plain(self.linear, activation))
 
 
 def with_products(hidden: th.Tensor, command: th.Tensor) -> th.Tensor:
@@ -139,7 +172,8 @@ class ConditionedMlp(nn.Module):
         first, further = CONDITIONINGS[conditioning]
         command_dim = embedding_dim or n_inputs
         self.embed: nn.Module = nn.Identity()
-        if embedding_dim and conditioning != "masked":
+        self.embeds = bool(embedding_dim) and conditioning != "masked"
+        if self.embeds:
             self.embed = nn.Sequential(nn.Linear(n_inputs, embedding_dim), nn.Tanh())
         if net_arch:
             sizes = [features_dim, *net_arch]
@@ -166,3 +200,9 @@ class ConditionedMlp(nn.Module):
         for layer in self.layers:
             features = layer(features, embedded)
         return with_products(features, embedded) if self.linear_in_command else features
+
+    def numpy_twins(self) -> list[NumpyLayer] | None:
+        """The layers in numpy; None if one is known to PyTorch alone."""
+        twins = [layer.numpy_twin() for layer in self.conditioned_layers()]
+        known = [twin for twin in twins if twin is not None]
+        return known if len(known) == len(twins) and not self.embeds else None

@@ -1,4 +1,4 @@
-"""Acting in numpy while collecting: for the few rows of a step, PyTorch's bookkeeping costs several times the arithmetic."""
+"""Acting in numpy while collecting: the network and its draws as plain functions."""
 
 from __future__ import annotations
 
@@ -9,65 +9,37 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
 from torch import nn
 
 from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.commands.command import Command
-from sb3_udrl.policies.action_heads import ActionHead, CategoricalHead
-from sb3_udrl.policies.base import Actor
-from sb3_udrl.policies.conditioning import ConcatGatedLayer, ConcatLayer, ConditionedLayer, GatedLayer
-from sb3_udrl.policies.standardize import CLIP, Standardizer
+from sb3_udrl.policies.action_heads import ActionHead
+from sb3_udrl.policies.numpy_parts import NumpyLayer, numpy_linear
 
 if TYPE_CHECKING:
+    from sb3_udrl.policies.base import Actor
     from sb3_udrl.policies.command_policy import CommandPolicy
 
 Floats = NDArray[np.float32]
-Layer = Callable[[Floats, Floats], Floats]  # hidden values, standardized commands -> hidden values
-
-_ACTIVATIONS: dict[type[nn.Module], Callable[[Floats], Floats]] = {
-    nn.ReLU: lambda hidden: np.maximum(hidden, 0),
-    nn.Tanh: np.tanh,
-    nn.Identity: lambda hidden: hidden,
-}
 
 
-def numpy_actor(policy: CommandPolicy, rng: np.random.Generator) -> Actor | None:
+def numpy_network(policy: CommandPolicy, layers: list[NumpyLayer]) -> Callable[[Any, Command], Floats]:
     """
-    A function that draws actions as ``policy.act`` does, for a network with vectors as observations. It computes on the CPU,
-    wherever the network lies.
+    A function of observations and commands with the results of ``policy.forward``, by its weights as they are now. It
+    computes on the CPU, wherever the network lies.
 
-    :param policy: the network; the function goes by its weights as they are now
-    :param rng: source of randomness
-    :return: the function, or None if the network has parts that only PyTorch knows
-    """
-    if not is_known(policy):
-        return None
-    network, draw = numpy_network(policy), _draw(policy.action_head, rng)
-
-    def act(observations: Any, command: Command, temperature: Floats) -> Array:
-        return draw(policy.guided(lambda asked: network(observations, asked), command), temperature)
-
-    return act
-
-
-def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
-    """
-    A function of observations and commands with the results of ``policy.forward``.
-
-    :param policy: a network for which :func:`is_known` holds
+    :param policy: a network that reads vectors
+    :param layers: the layers of its trunk
     """
     dim, space = policy.features_extractor.features_dim, policy.observation_space
-    command_space, command_dim = policy.command_space, len(policy.command_space.input_names)
+    command_space = policy.command_space
     keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
     mean, factor, bound = _standardization(policy)
-    layers = [_LAYERS[type(layer)](layer) for layer in policy.trunk.conditioned_layers()]
-    head, linear_in_command = _linear(policy.action_head.linear), policy.trunk.linear_in_command
+    head, linear_in_command = numpy_linear(policy.action_head.linear), policy.trunk.linear_in_command
 
     def forward(observations: Any, command: Command) -> Floats:
         n = len(command)
-        inputs = np.empty((n, dim + command_dim), dtype=np.float32)
+        inputs = np.empty((n, len(mean)), dtype=np.float32)
         if keys is None:
             inputs[:, :dim] = observations.reshape(n, dim)
         else:
@@ -86,40 +58,27 @@ def numpy_network(policy: CommandPolicy) -> Callable[[Any, Command], Floats]:
     return forward
 
 
-def is_known(policy: CommandPolicy) -> bool:
+def numpy_actor(policy: CommandPolicy, network: Callable[[Any, Command], Floats], rng: np.random.Generator) -> Actor:
     """
-    Whether every part is one that this file knows, and none is replaced by a subclass or on the instance.
+    A function that draws actions as ``policy.act`` does.
 
     :param policy: the network
+    :param network: the same in numpy
+    :param rng: source of randomness
     """
-    from sb3_udrl.policies.command_policy import CommandPolicy
+    draw = policy.action_head.numpy_draw(rng) or _torch_draw(policy.action_head)
 
-    space, layers = policy.observation_space, policy.trunk.conditioned_layers()
-    parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
-    return (
-        all(getattr(getattr(policy, name), "__func__", None) is getattr(CommandPolicy, name) for name in _METHODS)
-        and all(isinstance(part, spaces.Box) and not is_image_space(part) for part in parts)
-        and type(policy.features_extractor) in (FlattenExtractor, CombinedExtractor)
-        and type(policy.trunk.embed) is nn.Identity
-        and all(type(layer) in _LAYERS and type(layer.activation) in _ACTIVATIONS for layer in layers)
-        and type(policy.action_head).forward is ActionHead.forward
-    )
+    def act(observations: Any, command: Command, temperature: Floats) -> Array:
+        return draw(policy.guided(lambda asked: network(observations, asked), command), temperature)
 
-
-_METHODS = ("act", "forward", "_features", "_command_input")
+    return act
 
 
 def _standardization(policy: CommandPolicy) -> tuple[Floats, Floats, Floats]:
     """Mean, factor and bound of each feature and of each input of the command, ``(features_dim + n_inputs,)`` each."""
-    rows = []
-    for module, dim in (
-        (policy.feature_standardizer, policy.features_extractor.features_dim),
-        (policy.command_standardizer, len(policy.command_space.input_names)),
-    ):
-        if isinstance(module, Standardizer):
-            rows.append((module.mean.cpu().numpy(), module.inverse_std.cpu().numpy(), np.full(dim, CLIP)))
-        else:
-            rows.append((np.zeros(dim), np.ones(dim), np.full(dim, np.inf)))
+    dims = (policy.features_extractor.features_dim, len(policy.command_space.input_names))
+    modules: tuple[nn.Module, ...] = (policy.feature_standardizer, policy.command_standardizer)
+    rows = [_affine(module, dim) for module, dim in zip(modules, dims, strict=True)]
     mean, factor, bound = (np.concatenate(parts).astype(np.float32) for parts in zip(*rows, strict=True))
     for column, scale in policy.fixed_scales():
         column += policy.features_extractor.features_dim
@@ -127,47 +86,15 @@ def _standardization(policy: CommandPolicy) -> tuple[Floats, Floats, Floats]:
     return mean, factor, bound
 
 
-def _linear(module: nn.Linear, factor: float = 1.0) -> Callable[[Floats], Floats]:
-    weight: Floats = (factor * module.weight.detach()).cpu().numpy().T
-    bias: Floats = (factor * module.bias.detach()).cpu().numpy()
-    return lambda vectors: vectors @ weight + bias
+def _affine(module: Any, dim: int) -> tuple[Array, Array, Array]:
+    """What a standardizer does, or nothing at all where there is none."""
+    if not hasattr(module, "inverse_std"):
+        return np.zeros(dim), np.ones(dim), np.full(dim, np.inf)
+    return module.mean.cpu().numpy(), module.inverse_std.cpu().numpy(), np.full(dim, module.clip)
 
 
-def _plain(layer: ConditionedLayer) -> Layer:
-    linear, activation = _linear(layer.linear), _ACTIVATIONS[type(layer.activation)]
-    return lambda hidden, condition: activation(linear(hidden))
-
-
-def _gated(layer: GatedLayer) -> Layer:
-    linear, half_gate, activation = _linear(layer.linear), _linear(layer.gate, 0.5), _ACTIVATIONS[type(layer.activation)]
-    # 2 sigmoid(x) = 1 + tanh(x / 2), which does not overflow
-    return lambda hidden, condition: activation(linear(hidden)) * (1 + np.tanh(half_gate(condition)))
-
-
-def _concat(layer: ConcatLayer) -> Layer:
-    linear, activation = _linear(layer.linear), _ACTIVATIONS[type(layer.activation)]
-    return lambda hidden, condition: activation(linear(np.concatenate((hidden, condition), axis=1)))
-
-
-def _concat_gated(layer: ConcatGatedLayer) -> Layer:
-    gated = _gated(layer)
-    return lambda hidden, condition: gated(np.concatenate((hidden, condition), axis=1), condition)
-
-
-_LAYERS: dict[type[ConditionedLayer], Callable[[Any], Layer]] = {
-    ConditionedLayer: _plain,
-    GatedLayer: _gated,
-    ConcatLayer: _concat,
-    ConcatGatedLayer: _concat_gated,
-}
-
-
-def _draw(head: ActionHead, rng: np.random.Generator) -> Callable[[Floats, Floats], Array]:
+def _torch_draw(head: ActionHead) -> Callable[[Floats, Floats], Array]:
     """A function of distribution parameters ``(n, n_params)`` and temperatures ``(n, 1)`` that draws actions."""
-    if type(head) is CategoricalHead:
-        start = head.start
-        return lambda logits, temperature: (logits + temperature * rng.gumbel(size=logits.shape)).argmax(1) + start
-
     device = head.linear.weight.device
 
     def draw(params: Floats, temperature: Floats) -> Array:

@@ -14,7 +14,7 @@ from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.labels import Hindsight
-from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport
+from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport, Noise
 
 
 class SideBySide(BehaviorPolicy):
@@ -143,16 +143,20 @@ class SideBySide(BehaviorPolicy):
             actions[rows] = policy.act(some, command.rows(rows), deterministic, freely)
         return actions
 
-    def actor(self, rng: np.random.Generator) -> Actor:
-        return self.routed(self.striving.actor(rng), self.obedient.actor(rng))
+    def noise_dims(self) -> int:
+        return self.striving.noise_dims()
 
-    def routed(self, strive: Actor, obey: Actor) -> Actor:
+    def actor(
+        self, rng: np.random.Generator, noise: Noise | None = None, obedient_rng: np.random.Generator | None = None
+    ) -> Actor:
         """
-        A function that calls one of two, row by row.
+        As for every behavior function, with draws that do not disturb each other.
 
-        :param strive: acts in rows that ask for an advantage alone
-        :param obey: acts in the others
+        :param rng: source of randomness of the first one
+        :param noise: draws to take instead of the first one's own
+        :param obedient_rng: source of randomness of the second one, by default the same
         """
+        strive, obey = self.striving.actor(rng, noise), self.obedient.actor(obedient_rng or rng)
 
         def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
             obeys = self.asks_to_obey(command)

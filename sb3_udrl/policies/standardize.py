@@ -16,6 +16,7 @@ class Standardizer(nn.Module):
     :param momentum: share of a new batch in the statistics, once there were ``1 / momentum`` of them
     """
 
+    clip = CLIP
     mean: th.Tensor
     inverse_std: th.Tensor
     second_moment: th.Tensor

@@ -232,12 +232,10 @@ class UDRL(CommandedAlgorithm):
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
     def begin_acting(self) -> None:
-        explorer, noise = self.policy.explorer, self._noise
-        act = explorer.actor(self.rng) if noise is None else cast(CommandPolicy, explorer).noisy_actor(noise)
-        if self.obedience is not None:
-            policy = cast(SideBySide, self.policy)
-            act = policy.routed(act, policy.obedient.actor(self.obedience.rng))
-        self._act = act
+        if self.obedience is None:
+            self._act = self.policy.actor(self.rng, self._noise)
+        else:
+            self._act = cast(SideBySide, self.policy).actor(self.rng, self._noise, self.obedience.rng)
 
     def choose_actions(self) -> NDArray[Any]:
         """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
