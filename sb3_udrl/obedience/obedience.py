@@ -72,6 +72,11 @@ class Obedience:
         self._owed = 0.0  # gradient steps that are due, a fraction included
 
     @property
+    def wanted(self) -> str:
+        """The part that bands, practice and calibration go by: the return, if it is one."""
+        return self.hindsight.command_space.names[0]
+
+    @property
     def archive_episodes(self) -> int:
         """Number of episodes in the archive."""
         return self.hindsight.buffer.n_episodes
@@ -117,7 +122,7 @@ class Obedience:
         :param n: number of commands
         """
         archive = self.hindsight.buffer
-        part = self.hindsight.command_space.names[0]
+        part = self.wanted
         asked = np.array([asked[part] for asked, _, _ in self.practiced])
         achieved = np.array([achieved[part] for _, achieved, _ in self.practiced])
         totals = self.hindsight.totals()[:, 0]

@@ -206,7 +206,7 @@ class BehaviorPolicy(BasePolicy):
         n_envs = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
         return th.as_tensor(self.act(observation, self.initial_command(n_envs), deterministic))
 
-    def initial_command(self, n_envs: int, command: CommandLike | None = None) -> Command:
+    def initial_command(self, n_envs: int, command: CommandLike | None = None, deterministic: bool | None = None) -> Command:
         """
         What an episode starts with.
 
@@ -214,6 +214,8 @@ class BehaviorPolicy(BasePolicy):
         :param command: a desired return; a pair of desired return and desired horizon; a dictionary of values by part, such as
             ``{"advantage": 1.0, "horizon": 50}``, an empty one to ask for nothing; or a ``Command``. Values are numbers or
             ``(n_envs,)``. By default what :meth:`set_command` set
+        :param deterministic: correct what is asked for by what the model was measured to deliver, with the most likely actions
+            or with draws; not at all if None
         :raises ValueError: if a value is not finite, out of range or of another shape, or this behavior function does not take
             such commands
         :return: where some of several parts are asked for, the others are what was typical of episodes that achieved these
@@ -260,7 +262,7 @@ class BehaviorPolicy(BasePolicy):
             )
         observations, vectorized = self.obs_to_tensor(observation)
         n_envs = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
-        current, new_state = self._next_command(state, episode_start, n_envs, command, reward, info)
+        current, new_state = self._next_command(state, episode_start, n_envs, command, reward, info, deterministic)
         with self._guided_by(guidance):
             chosen = self.act(observations, current, deterministic)
         actions = chosen.reshape((-1, *(self.action_space.shape or ())))
@@ -287,6 +289,7 @@ class BehaviorPolicy(BasePolicy):
         command: CommandLike | None,
         reward: ArrayLike | None,
         info: Any,
+        deterministic: bool,
     ) -> tuple[Command, PolicyState]:
         """The command of this step, and the state: command ``(n_envs, n_parts)``, steps so far, Monitor's steps before."""
         starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
@@ -317,7 +320,7 @@ class BehaviorPolicy(BasePolicy):
         infos = [info] * n_envs if isinstance(info, dict) else info
         current = self.command_space.advance(previous, Step(rewards, infos))
         if starts.any():
-            current = current.where(starts, self.initial_command(n_envs, command))
+            current = current.where(starts, self.initial_command(n_envs, command, deterministic))
             steps = np.where(starts, 0, steps)
             if tracked is not None:
                 offsets = np.where(starts, tracked.n_steps, offsets)

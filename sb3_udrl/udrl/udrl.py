@@ -14,6 +14,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandPart, CommandSampler
+from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
 from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
@@ -314,7 +315,10 @@ class UDRL(CommandedAlgorithm):
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
         obedient = self.obedience.fit(n_collected, batch_size, self._normalizer, self._current_progress_remaining)
-        self._measured = self.obedience.score_card().to_plain()
+        card = self.obedience.score_card()
+        self._measured = card.to_plain()
+        for greedy in (False, True):
+            cast(SideBySide, self.policy).correct(greedy, calibration(*card.episodes(self.obedience.wanted, greedy)))
         return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
     def _excluded_save_params(self) -> list[str]:
