@@ -11,8 +11,9 @@ import yaml
 from matplotlib.figure import Figure
 
 from sb3_udrl.benchmark import report
-from sb3_udrl.benchmark.curves import curve, plot_curves, scores_of
+from sb3_udrl.benchmark.curves import curve, plot_curves, plot_obedience, scores_of
 from sb3_udrl.benchmark.data import ResultFolder
+from sb3_udrl.benchmark.obedience import mean_achieved, obedience_figures
 from sb3_udrl.benchmark.runner import all_runs
 from sb3_udrl.benchmark.suite import Environment, load_suite
 from sb3_udrl.benchmark.tables import (
@@ -20,6 +21,7 @@ from sb3_udrl.benchmark.tables import (
     improvement_table,
     markdown,
     number,
+    obedience_table,
     score_table,
     scores_at,
     speed_table,
@@ -218,3 +220,151 @@ def test_runs_of_the_data_say_all_but_the_evaluations(results):
     assert len(facts) == 7
     assert facts[0]["algorithm"] == "UDRL" and facts[0]["hyperparams"]["policy"] == "CommandPolicy"
     assert "evaluations" not in facts[0]
+
+
+GRIDS = {"return": {"return": [10, 20, 30]}, "both/two": {"return": [10, 20, 30], "horizon": [30, 20, 10]}}
+ACHIEVED = {  # mean returns by seed: as asked, a third off, the same throughout, and backwards
+    1: [10, 20, 30],
+    2: [12, 20, 24],
+    3: [20, 20, 20],
+    4: [30, 20, 10],
+}
+
+
+def obedience_rows(grid="return", algorithm="UDRL", mode="greedy", part="return", asked=(10, 20, 30), achieved=ACHIEVED):
+    """Two episodes per command, one below and one above the mean."""
+    rows = [
+        {"algorithm": algorithm, "mode": mode, "seed": seed, "part": part, "commands": grid}
+        | {"episode": 2 * i + k, "asked": asked[i], "achieved": mean + 2 * k - 1}
+        for seed, means in achieved.items()
+        for i, mean in enumerate(means)
+        for k in range(2)
+    ]
+    return pd.DataFrame(rows).assign(environment="CartPole-v1")
+
+
+def test_obedience_figures():
+    rows = obedience_rows().sample(frac=1, random_state=0)  # in any order
+    figures = obedience_figures(rows, 2).sort_values("seed")
+    np.testing.assert_allclose(figures["error"], [0, (2 + 0 + 6) / 3, 20 / 3, 40 / 3])
+    np.testing.assert_allclose(figures["rank_correlation"], [1, 1, 0, -1])  # the same throughout: does not listen
+    np.testing.assert_allclose(figures["reach"], [1, 12 / 20, 0, 1])
+    means = mean_achieved(rows, 2).sort_values(["seed", "command"])
+    assert means["achieved"].to_numpy().reshape(4, 3).tolist() == list(ACHIEVED.values())
+    assert means["asked"].tolist() == 4 * [10, 20, 30]
+
+
+def test_single_command_has_an_error_alone():
+    figures = obedience_figures(obedience_rows(asked=(10,), achieved={1: [12], 2: [7]}), 2)
+    assert figures["error"].tolist() == [2, 3]
+    assert figures[["rank_correlation", "reach"]].isna().all(axis=None)
+    assert obedience_table(figures, ["UDRL"], {})[1] == ["UDRL", "greedy", "2", "2.50 [2.00 to 3.00]", "-", "-", "-"]
+
+
+def test_equal_values_of_one_part_are_commands_of_their_own():
+    rows = obedience_rows(asked=(10, 10, 30), achieved={1: [10, 14, 30]})
+    assert mean_achieved(rows, 2)["achieved"].tolist() == [10, 14, 30]
+    assert obedience_figures(rows, 2)["error"].item() == pytest.approx(4 / 3)
+
+
+def test_obedience_table():
+    horizon = obedience_rows(part="horizon", asked=(30, 20, 10), achieved={1: [30, 20, 10], 2: [33, 20, 10]})
+    rows = pd.concat(
+        [
+            obedience_rows(mode="sampled", achieved={1: [11, 20, 30], 2: [11, 20, 33]}),
+            obedience_rows(achieved={seed: ACHIEVED[seed] for seed in (1, 2)}),
+            horizon,
+            horizon.assign(mode="sampled"),
+            obedience_rows(algorithm="other", achieved={1: [20, 20, 20]}),
+            horizon[horizon["seed"] == 1].assign(algorithm="other"),
+        ]
+    )
+    chosen = {("UDRL", 1): "greedy", ("UDRL", 2): "sampled", ("UDRL", 3): "sampled"}
+    table = obedience_table(obedience_figures(rows, 2), ["other", "PPO", "UDRL"], chosen)
+    assert table[0] == [
+        "algorithm",
+        "mode",
+        "seeds",
+        *("return: error [range]", "return: rank correlation [least]", "return: reach"),
+        *("horizon: error [range]", "horizon: rank correlation [least]", "horizon: reach"),
+        "chosen by the score card",
+    ]
+    horizon_cells = ["0.50 [0.00 to 1.00]", "1.00 [1.00]", "1.00"]
+    assert table[1:] == [
+        ["other", "greedy", "1", "6.67 [6.67 to 6.67]", "0.00 [0.00]", "0.00", "0.00 [0.00 to 0.00]", *horizon_cells[1:], "-"],
+        ["UDRL", "greedy", "2", "1.33 [0.00 to 2.67]", "1.00 [1.00]", "0.80", *horizon_cells, "1 of 2"],
+        ["UDRL", "sampled", "2", "0.83 [0.33 to 1.33]", "1.00 [1.00]", "0.95", *horizon_cells, "1 of 2"],
+    ]
+
+
+def test_picture_of_obedience(monkeypatch):
+    rows = pd.concat([obedience_rows(mode=mode) for mode in ("greedy", "sampled")])
+    rows = pd.concat([rows, obedience_rows(part="horizon"), obedience_rows(part="horizon", mode="sampled")])
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: figures.append(figure))
+    plot_obedience(mean_achieved(rows, 2), "a title", {"PPO": report.STYLES[1], "UDRL": report.STYLES[0]}, "unused.png")
+    plots = figures[0].axes
+    assert [axes.get_xlabel() for axes in plots] == 2 * ["asked return", "asked horizon"]
+    assert [axes.get_title() for axes in plots] == ["greedy", "greedy", "sampled", "sampled"]
+    diagonal, *seeds, median = plots[0].get_lines()
+    assert diagonal.get_xydata().tolist() == [[10, 10], [30, 30]]
+    assert [line.get_ydata().tolist() for line in seeds] == list(ACHIEVED.values())
+    assert median.get_ydata().tolist() == [16, 20, 22]  # medians of 10, 12, 20, 30 and of 30, 24, 20, 10
+    assert median.get_linewidth() > max(line.get_linewidth() for line in seeds)
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["as asked", "UDRL"]
+
+
+@pytest.fixture
+def obedient_results(tmp_path):
+    """UDRL was asked for two grids, with a score card for all seeds but the last; PPO was not."""
+    path = tmp_path / "made_up.yml"
+    environments = {"CartPole-v1": {**SUITE["environments"]["CartPole-v1"], "commands": GRIDS}}
+    algorithms = {**SUITE["algorithms"], "PPO": {"algo": "ppo", "seeds": [2, 4]}}
+    values = {**SUITE, "environments": environments, "algorithms": algorithms, "n_command_episodes": 2}
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    suite, folder = load_suite(path), ResultFolder(tmp_path / "out")
+    runs = all_runs(suite, suite.seeds)
+    for (_, name, seed), run in runs.items():
+        means = ACHIEVED[seed]
+        done = {"return": [[mean - 1, mean + 1] for mean in means], "horizon": [[mean, mean] for mean in means[::-1]]}
+        entries = [
+            {"name": grid, "mode": mode, "asked": parts, "achieved": {part: done[part] for part in parts}}
+            for grid, parts in GRIDS.items()
+            for mode in ("greedy", "sampled")
+        ]
+        if name == "UDRL":
+            card = {"chosen_mode": "greedy" if seed == 1 else "sampled"} if seed < 4 else {}
+            folder.write({**record(run, name), "commands": entries, "own_command": "nothing", **card})
+        elif seed != 4:
+            folder.write({**record(run, name), "commands": []})
+    folder.collect(suite, runs)
+    return folder.path
+
+
+def test_page_says_what_was_asked_and_what_was_done(obedient_results, tmp_path):
+    output = tmp_path / "docs"
+    report.main([str(obedient_results), "--output", str(output)])
+    assert {path.name for path in output.glob("*.md")} == {"made_up.md", "index.md"}  # the commands are no suite
+    page = (output / "made_up.md").read_text()
+    assert page.index("## CartPole-v1") < page.index("### What was asked and what was done: return")
+    assert "2 episodes each" in page and "(data/made_up.commands.csv.gz)" in page
+    row = "| UDRL | greedy | 4 | 4.67 [0.00 to 13.3] | 0.50 [-1.00] | 0.80 |"
+    assert f"{row} 1 of 3 |" in page
+    assert f"{row} 4.67 [0.00 to 13.3] | 0.50 [-1.00] | 0.80 | 1 of 3 |" in page
+    assert page.count("| sampled | 4 |") == 2 and page.count("2 of 3") == 2
+    for picture in ("made_up/CartPole-v1-return.png", "made_up/CartPole-v1-both_two.png"):
+        assert f"]({picture})" in page and (output / picture).stat().st_size > 10_000
+    # PPO was to have two seeds, one of which is there
+    assert "Missing runs:\n\n- CartPole-v1 PPO 4\n" in page and page.count("- CartPole-v1 PPO") == 1
+    report.main([str(output / "data"), "--output", str(output)])
+    assert (output / "made_up.md").read_text() == page
+
+
+def test_page_without_commands_does_not_speak_of_them(results, tmp_path):
+    data = tmp_path / "docs" / "data"
+    data.mkdir(parents=True)
+    (data / "made_up.commands.csv.gz").write_bytes(b"of an earlier report")
+    report.main([str(results), "--output", str(data.parent)])
+    page = (data.parent / "made_up.md").read_text()
+    assert "asked" not in page and "commands.csv.gz" not in page
+    assert not (data / "made_up.commands.csv.gz").exists()

@@ -12,7 +12,7 @@ import yaml
 from sb3_udrl.benchmark import __main__ as command_line
 from sb3_udrl.benchmark import runner
 from sb3_udrl.benchmark.backends import BACKENDS
-from sb3_udrl.benchmark.data import ResultFolder, read_data
+from sb3_udrl.benchmark.data import COMMAND_COLUMNS, ResultFolder, read_commands, read_data
 from sb3_udrl.benchmark.runner import run_suite
 from sb3_udrl.benchmark.suite import load_suite
 
@@ -43,6 +43,7 @@ class Trainings:
     def __init__(self):
         self.n_calls = Counter()
         self.fails, self.interrupted = {}, set()
+        self.commands = []  # what UDRL was asked and what it did
 
     def __call__(self, run):
         self.n_calls[run.run_id] += 1
@@ -62,6 +63,7 @@ class Trainings:
             "machine": "m",
             "git_revision": "abc",
             "evaluations": [] if error else [evaluation],
+            **({"commands": self.commands} if run.algo == "udrl" and self.commands else {}),
         }
 
 
@@ -145,6 +147,67 @@ def test_names_that_stand_for_the_same_run_share_it(suite_path, trainings):
     assert data_of(suite_path)[1].groupby("algorithm").size().to_dict() == {"PPO": 8, "PPO again": 8}
 
 
+GRIDS = {"both": {"return": [5, 5, 9], "horizon": [7, 8, 9]}, "return": {"return": [4, 6]}}
+DONE = [
+    {
+        "name": "both",
+        "mode": "greedy",
+        "asked": {"return": [5.0, 5.0, 9.0], "horizon": [7.0, 8.0, 9.0]},
+        "achieved": {"return": [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0]], "horizon": [[10.0, 20.0], [30.0, 40.0], [50.0, 60.0]]},
+    },
+    {"name": "return", "mode": "sampled", "asked": {"return": [4.0, 6.0]}, "achieved": {"return": [[0.0, 1.0], [2.0, 3.0]]}},
+]
+
+
+@pytest.fixture
+def commanded_path(suite_path, trainings):
+    """A suite whose UDRL is asked for commands."""
+    trainings.commands = DONE
+    environments = {"CartPole-v1": {**TINY["environments"]["CartPole-v1"], "commands": GRIDS}}
+    suite_path.write_text(yaml.safe_dump({**TINY, "environments": environments, "n_command_episodes": 2}, sort_keys=False))
+    return suite_path
+
+
+def test_every_episode_under_a_command_is_a_row_per_part(commanded_path):
+    start(commanded_path)
+    rows = read_commands(commanded_path.parent / "out", "tiny")
+    assert list(rows.columns) == COMMAND_COLUMNS
+    assert len(rows) == 2 * (3 * 2 * 2 + 2 * 2)  # two seeds of UDRL, none of PPO
+    assert set(rows["algorithm"]) == {"UDRL"} and set(rows["suite"]) == {"tiny"}
+    own = rows[rows["seed"] == 2].set_index(["commands", "mode", "episode", "part"])[["asked", "achieved"]]
+    assert own.index.is_unique
+    assert own.loc["both", "greedy", 3, "return"].tolist() == [5, 4]  # the second episode of the second command
+    assert own.loc["both", "greedy", 3, "horizon"].tolist() == [8, 40]
+    assert own.loc["return", "sampled", 2, "return"].tolist() == [6, 2]
+    runs = data_of(commanded_path)[2]
+    assert (runs["commands"] == GRIDS).all() and (runs["n_command_episodes"] == 2).all()
+
+
+def test_suites_without_commands_have_three_files(suite_path, commanded_path, trainings):
+    start(commanded_path)
+    out = suite_path.parent / "out"
+    assert (out / "tiny.commands.csv.gz").is_file()
+    suite_path.write_text(yaml.safe_dump(TINY, sort_keys=False))
+    trainings.commands = []
+    start(suite_path)
+    assert sorted(path.name for path in out.glob("tiny.*")) == ["tiny.csv.gz", "tiny.runs.jsonl.gz", "tiny.yml"]
+    assert len(read_commands(out, "tiny")) == 0
+
+
+def test_what_was_done_under_commands_is_taken_over(commanded_path, trainings, tmp_path):
+    start(commanded_path)
+    published = (tmp_path / "out").rename(tmp_path / "published")
+    kept = {file.name: file.read_bytes() for file in published.iterdir() if file.is_file()}
+    assert len(kept) == 4
+    trainings.n_calls.clear()
+    start(commanded_path, "--published", str(published))
+    assert not trainings.n_calls
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in kept} == kept
+    folder, suite = ResultFolder(tmp_path / "out"), load_suite(commanded_path)
+    assert folder.read(suite.run("CartPole-v1", "UDRL", 1))["commands"] == DONE
+    assert folder.read(suite.run("CartPole-v1", "PPO", 1))["commands"] == []
+
+
 def test_published_runs_are_taken_over(suite_path, trainings, tmp_path):
     shared = {**TINY, "algorithms": {**TINY["algorithms"], "PPO again": {"algo": "ppo", "section": "CartPole-v1"}}}
     suite_path.write_text(yaml.safe_dump(shared, sort_keys=False))
@@ -217,7 +280,8 @@ def test_runs_whose_process_was_killed_start_again(suite_path, tmp_path, monkeyp
     assert (data_of(suite_path)[2]["status"] == "complete").all()
 
 
-def test_runs_that_are_killed_again_and_again_are_recorded(suite_path, monkeypatch, trainings):
+def test_runs_that_are_killed_again_and_again_are_recorded(commanded_path, monkeypatch, trainings):
+    suite_path = commanded_path
     n_calls = 0
 
     def in_parallel(runs):

@@ -9,8 +9,10 @@ from rl_zoo3 import ALGOS
 
 import sb3_udrl.envs  # noqa: F401
 from sb3_udrl import UDRL
+from sb3_udrl.benchmark.data import read_commands, read_data
 from sb3_udrl.benchmark.runner import all_runs
 from sb3_udrl.benchmark.suite import SUITES, Run, defaults_of, load_suite, merge, read_hyperparams
+from sb3_udrl.benchmark.training import build, takes
 
 SUITE = {
     "seeds": [1, 2],
@@ -109,6 +111,7 @@ def test_null_leaves_an_argument_at_its_default(write):
     assert "replay_buffer_kwargs" not in suite.run("LunarLander-v3", "all", 1).hyperparams
 
 
+BUDGET = {"n_timesteps": 1_000, "eval_freq": 500}
 RUN = Run("CartPole-v1", "udrl", 1, 1_000, 100, 20, 100, 20, "default", {"policy": "CommandPolicy"})
 
 
@@ -167,6 +170,12 @@ def test_off_policy_algorithms_start_early():
         ),
         ("algorithms", {"PPO": {"algo": "ppo", "n_timesteps": {"Pong": 1}}}, r"PPO: environments \['Pong'\] are not"),
         ("sedes", [1], r"mine\.yml: unknown \['sedes'\]"),
+        ("environments", {"CartPole-v1": {**BUDGET, "seeds": [1, 7]}}, r"CartPole-v1: seeds \[7\] are not in the suite"),
+        ("algorithms", {"PPO": {"algo": "ppo", "seeds": [8]}}, r"PPO: seeds \[8\] are not in the suite"),
+        *(
+            ("environments", {"CartPole-v1": {**BUDGET, "commands": {"some": grid}}}, r"CartPole-v1, some: .* same length")
+            for grid in ({}, {"return": []}, {"return": 5}, [5], {"return": [1, 2], "horizon": [1]})
+        ),
     ],
 )
 def test_mistakes_are_named(write, part, values, message):
@@ -201,3 +210,79 @@ def test_ablations_are_what_their_names_say_and_can_be_built(pair):
     assert model.commands == ("absolute" if name.startswith("absolute") else "relative")
     for named in ("adaptive", "joint"):
         assert named not in name or model.command_sampler == named
+
+
+GRIDS = {"return": {"return": [5, 9]}, "both": {"return": [5, 9], "horizon": [5, 9]}}
+
+
+def test_commands_of_the_environment_are_those_of_the_run(write):
+    values = {**SUITE, "n_command_episodes": 3, "environments": {"CartPole-v1": {**BUDGET, "commands": GRIDS}}}
+    values["algorithms"] = {"PPO": {"algo": "ppo"}}
+    run = load_suite(write(values)).run("CartPole-v1", "PPO", 1)
+    assert (run.commands, run.n_command_episodes) == (GRIDS, 3)
+
+
+def test_runs_without_commands_are_called_as_before_there_were_any(monkeypatch):
+    monkeypatch.setattr(
+        "sb3_udrl.benchmark.suite.default_arguments", lambda algo, policy: {"batch_size": 1, "policy_kwargs": {}}
+    )
+    assert RUN.run_id == "CartPole_v1-udrl-1-2d8623b92c"  # of revision 0e7374f
+    assert replace(RUN, n_command_episodes=3).run_id == RUN.run_id
+    asked = replace(RUN, commands=GRIDS)
+    ids = {run.run_id for run in (RUN, asked, replace(asked, n_command_episodes=3), replace(RUN, commands={"a": {"b": [1]}}))}
+    assert len(ids) == 4
+
+
+def test_environments_and_algorithms_limit_the_seeds(write):
+    values = {**SUITE, "seeds": [1, 2, 3], "environments": {**SUITE["environments"]}, "algorithms": {**SUITE["algorithms"]}}
+    values["environments"]["CartPole-v1"] = {**BUDGET, "seeds": [1, 2]}
+    values["algorithms"]["PPO"] = {"algo": "ppo", "seeds": [2, 3]}
+    suite = load_suite(write(values))
+    seeds = {}
+    for environment, name, seed in all_runs(suite, suite.seeds):
+        seeds.setdefault((environment, name), []).append(seed)
+    assert seeds == {
+        ("CartPole-v1", "UDRL"): [1, 2],
+        ("CartPole-v1", "UDRL default"): [1, 2],
+        ("CartPole-v1", "PPO"): [2],
+        ("CartPole-v1", "DQN"): [1, 2],
+        ("CartPoleNoVel-v1", "UDRL"): [1, 2, 3],
+        ("CartPoleNoVel-v1", "UDRL default"): [1, 2, 3],
+        ("CartPoleNoVel-v1", "PPO"): [2, 3],
+    }
+    assert [key[-1] for key in all_runs(suite, [3]) if key[0] == "CartPole-v1"] == []
+
+
+@pytest.mark.parametrize("name", ["classic", "forests"])
+def test_data_that_were_published_before_there_were_commands_can_be_read(name):
+    suite, episodes, runs = read_data(SUITES.parents[2] / "docs" / "results" / "data", name)
+    assert len(episodes) and len(runs) and len(read_commands(SUITES.parents[2] / "docs" / "results" / "data", name)) == 0
+    assert all(conditions.commands == {} and conditions.seeds is None for conditions in suite.environments.values())
+
+
+def test_obedience_has_the_seeds_and_budgets_that_it_names():
+    suite = load_suite("obedience")
+    runs = all_runs(suite, suite.seeds)
+    n_seeds = {pair: sum(key[:2] == pair for key in runs) for pair in suite.pairs()}
+    for (environment, name), n in n_seeds.items():
+        assert n == (2 if name == "SAC" else 10 if environment in ("CartPole-v1", "Acrobot-v1") else 5)
+    assert len(runs) == 40 + 40 + 20 + 20 + 22 + 22
+    assert {run.n_timesteps for (_, name, _), run in runs.items() if name == "SAC"} == {300_000}
+    assert all(run.commands and run.n_command_episodes == 20 for run in runs.values())
+
+
+@pytest.mark.parametrize("pair", load_suite("obedience").pairs(), ids=" on ".join)
+def test_models_of_obedience_can_be_built_and_take_the_commands_that_they_can_take(pair, tmp_path):
+    environment, name = pair
+    if environment in ("HalfCheetah-v5", "Hopper-v5"):
+        pytest.importorskip("mujoco")
+    run = replace(load_suite("obedience").run(*pair, 501), n_eval_envs=1)
+    model, eval_env, _ = build(run, str(tmp_path))
+    taken = {grid for grid, values in run.commands.items() if takes(model, values)}
+    assert taken == {"UDRL": set(run.commands), "UDRL absolute": {"return and horizon"} & set(run.commands)}.get(name, set())
+    for grid in taken:
+        model.command_space.make(run.commands[grid], len(run.commands[grid]["return" if "return" in grid else "horizon"]))
+    if name == "UDRL absolute":
+        assert (model.buffer_size, model.train_freq, model.n_envs) == (100_000, 250, 8)
+    eval_env.close()
+    model.env.close()

@@ -1,6 +1,7 @@
 """One run of a benchmark."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from sb3_udrl.benchmark import training
 from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_revision
 from sb3_udrl.benchmark.suite import Run
-from sb3_udrl.benchmark.training import Evaluations, build, execute, train
+from sb3_udrl.benchmark.training import Evaluations, build, execute, follow_commands, habits_of, takes, train
+from sb3_udrl.commands import Command, make_command_space
+from sb3_udrl.evaluation.following import CommandFollowing
+from sb3_udrl.obedience import ScoreCard
 
 TINY_UDRL = {"policy": "CommandPolicy", "n_envs": 2, "learning_starts": 100, "train_freq": 20, "gradient_steps": 2}
 TINY_PPO = {"policy": "MlpPolicy", "n_envs": 2, "n_steps": 50, "n_epochs": 2, "learning_rate": "lin_0.01"}
@@ -18,8 +22,8 @@ RUN = Run("CartPole-v1", "udrl", 1, 300, 100, 2, 3, 2, "CartPole-v1", TINY_UDRL)
 PPO_RUN = replace(RUN, algo="ppo", hyperparams=TINY_PPO)
 
 
-def scores(evaluations):
-    return [(e["step"], e["greedy"], e["sampled"]) for e in evaluations]
+def scores(result):
+    return [(e["step"], e["greedy"], e["sampled"]) for e in result["evaluations"]]
 
 
 @pytest.mark.parametrize("run", [RUN, PPO_RUN], ids=["udrl", "ppo"])
@@ -134,3 +138,90 @@ def test_no_revision_outside_of_the_repository(monkeypatch):
 
     monkeypatch.setattr("subprocess.run", no_git)
     assert git_revision.__wrapped__() is None
+
+
+GRIDS = {
+    "return and horizon": {"return": [20, 40, 60], "horizon": [20, 40, 60]},
+    "return": {"return": [20, 40]},
+    "horizon": {"horizon": [20]},
+}
+
+
+@pytest.mark.parametrize(
+    "commands, taken",
+    [
+        ("any", ["return and horizon", "return", "horizon"]),
+        ("absolute", ["return and horizon"]),  # both or none
+        ("relative", []),
+        (["return"], ["return"]),
+        (["horizon", "return"], ["return and horizon", "return", "horizon"]),
+    ],
+)
+def test_models_are_asked_for_what_they_take(commands, taken):
+    model = SimpleNamespace(command_space=make_command_space(commands))
+    assert [name for name, grid in GRIDS.items() if takes(model, grid)] == taken
+
+
+def test_models_without_commands_are_asked_for_nothing():
+    asked = replace(PPO_RUN, commands=GRIDS)
+    record = execute(asked)
+    assert (record["status"], record["commands"]) == ("complete", [])
+    assert "own_command" not in record and "chosen_mode" not in record
+
+
+def test_finished_model_is_asked_for_each_grid_greedily_and_by_draws():
+    run = replace(RUN, hyperparams={**TINY_UDRL, "commands": "any"}, n_command_episodes=4)
+    record = execute(replace(run, commands=GRIDS))
+    assert record["error"] is None
+    entries = record["commands"]
+    assert [(e["name"], e["mode"]) for e in entries] == [(name, mode) for name in GRIDS for mode in ("greedy", "sampled")]
+    for entry in entries:
+        assert entry["asked"] == GRIDS[entry["name"]]
+        for part, asked in entry["asked"].items():
+            assert np.shape(entry["achieved"][part]) == (len(asked), 4)
+            assert np.min(entry["achieved"][part]) >= 1
+    both = entries[0]["achieved"]
+    assert both["return"] == both["horizon"]  # in CartPole, each step pays 1
+    assert "standard deviations above the usual" in record["own_command"]
+    # Nothing else changes, neither scores nor clocks know of it
+    assert scores(record) == scores(execute(run))
+    assert [set(evaluation) for evaluation in record["evaluations"]] == [
+        {"step", "cpu_seconds", "wall_seconds", "greedy", "sampled"}
+    ] * 3
+
+
+def test_what_was_done_is_kept_as_lists_and_the_random_state_as_it_was(monkeypatch):
+    calls = []
+
+    def following(model, env, grid, horizons, n_episodes, deterministic):
+        calls.append((grid, horizons, n_episodes, deterministic))
+        np.random.rand(), th.rand(1)
+        achieved = {"return": np.array([[1.0, 2.0], [3.0, 4.0]]), "horizon": np.full((2, 2), 7.0)}
+        return CommandFollowing(Command({"return": np.array([5.0, 6.0]), "horizon": np.full(2, np.nan)}), achieved)
+
+    monkeypatch.setattr(training, "command_following", following)
+    model = SimpleNamespace(command_space=make_command_space("any"))
+    grid = {"return": [5, 6]}
+    states = [np.random.get_state()[1].copy(), th.get_rng_state()]
+    entries = follow_commands(model, None, replace(RUN, commands={"mine": grid}, n_command_episodes=2))
+    np.testing.assert_array_equal(np.random.get_state()[1], states[0])
+    assert th.equal(th.get_rng_state(), states[1])
+    assert calls == [(grid, None, 2, True), (grid, None, 2, False)]
+    done = {"name": "mine", "asked": {"return": [5.0, 6.0]}, "achieved": {"return": [[1.0, 2.0], [3.0, 4.0]]}}
+    assert entries == [{**done, "mode": "greedy"}, {**done, "mode": "sampled"}]
+
+
+@pytest.mark.parametrize(
+    "greedy, drawn, mode",
+    [(9.0, 5.0, "greedy"), (5.0, 9.0, "sampled")],
+)
+def test_mode_that_the_score_card_chose(greedy, drawn, mode):
+    card = ScoreCard({"return": [10.0, 10.0]}, {"return": [greedy, drawn]}, [True, False])
+    assert habits_of(SimpleNamespace(score_card=card)) == {"chosen_mode": mode}
+    assert habits_of(SimpleNamespace(score_card=ScoreCard())) == habits_of(SimpleNamespace()) == {}
+
+
+def test_command_of_its_own_in_words():
+    command = make_command_space("absolute").make((150, 50))
+    model = SimpleNamespace(command_space=make_command_space("absolute"), policy=SimpleNamespace(own_command=lambda: command))
+    assert habits_of(model) == {"own_command": "a return of 150.0 in 50 steps"}

@@ -1,7 +1,8 @@
-"""Learning curves: from rows of episodes to scores, and from scores to pictures."""
+"""Curves: from rows of episodes to scores, and from scores, and from what commands led to, to pictures."""
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -92,4 +93,38 @@ def plot_curves(
         if conditions.threshold is not None:
             axes.axhline(conditions.threshold, color="gray", linestyle="--", linewidth=1)
     figure.legend(*over_steps.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def plot_obedience(means: pd.DataFrame, title: str, styles: dict[str, dict[str, Any]], path: str | Path) -> None:
+    """
+    Achieved against asked: a thin line per seed, a bold one through the medians over seeds, and the diagonal of perfect
+    obedience. A row of plots per mode, a column per part.
+
+    :param means: rows of :func:`~sb3_udrl.benchmark.obedience.mean_achieved` for one environment and grid
+    :param title: title of the picture
+    :param styles: color and linestyle by name of algorithm
+    :param path: picture to write
+    """
+    from matplotlib.figure import Figure
+
+    modes, parts = (list(means[name].unique()) for name in ("mode", "part"))
+    figure = Figure(figsize=(2 + 4.5 * len(parts), 3.5 * len(modes)), layout="constrained")
+    figure.suptitle(title)
+    plots = figure.subplots(len(modes), len(parts), squeeze=False)
+    for (mode, part), axes in zip(product(modes, parts), plots.flat, strict=True):
+        own = means[(means["mode"] == mode) & (means["part"] == part)].sort_values("asked", kind="stable")
+        diagonal = [own["asked"].min(), own["asked"].max()]
+        axes.plot(diagonal, diagonal, color="gray", linestyle="--", linewidth=1, label="as asked")
+        for name, style in styles.items():
+            of_name = own[own["algorithm"] == name]
+            for _, of_seed in of_name.groupby("seed"):
+                axes.plot(of_seed["asked"], of_seed["achieved"], **style, linewidth=0.6, alpha=0.5)
+            if len(of_name):
+                medians = of_name.groupby("command", sort=False)[["asked", "achieved"]].median()
+                axes.plot(medians["asked"], medians["achieved"], **style, linewidth=2.2, label=name)
+        axes.set(title=mode, xlabel=f"asked {part}", ylabel=f"achieved {part}")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*plots.flat[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=110)

@@ -3,7 +3,8 @@ What a benchmark leaves behind.
 
 ``runs/RUN.json`` is written at once when a run has ended. From these, three files per suite are made, which are all that
 the report needs: ``SUITE.csv.gz`` with one row per evaluated episode, ``SUITE.runs.jsonl.gz`` with one line per run, and
-the suite itself, ``SUITE.yml``.
+the suite itself, ``SUITE.yml``. Where models were asked for commands, there is a fourth: ``SUITE.commands.csv.gz``, with one
+row per episode and part of the command.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from sb3_udrl.benchmark.obedience import following_of
 from sb3_udrl.benchmark.suite import Run, Suite, load_suite
 from sb3_udrl.benchmark.training import MODES
 from sb3_udrl.common.files import written_at_once
@@ -38,6 +40,20 @@ COLUMNS = [
     "return",
     "length",
 ]
+COMMAND_COLUMNS = [
+    "suite",
+    "environment",
+    "algorithm",
+    "seed",
+    "run",
+    "commands",
+    "mode",
+    "episode",
+    "part",
+    "asked",
+    "achieved",
+]
+COMMANDS = ".commands.csv.gz"
 
 
 class ResultFolder:
@@ -73,16 +89,20 @@ class ResultFolder:
         :raises FileNotFoundError: if that of its episodes or that of its runs is not there
         """
         episodes = read_episodes(published, suite)
+        commands = read_commands(published, suite)
         rows_of_run = dict(iter(episodes.groupby(["run", "algorithm"])))
+        commands_of_run = dict(iter(commands.groupby(["run", "algorithm"])))
         for facts in read_facts(published, suite):
             if not (self.path / "runs" / f"{facts['run']}.json").is_file():
-                rows = rows_of_run.get((facts["run"], facts["algorithm"]), episodes[:0])
+                key = (facts["run"], facts["algorithm"])
                 of_run = {name: value for name, value in facts.items() if name not in ("suite", "algorithm")}
-                self.write({**of_run, "evaluations": evaluations_of(rows)})
+                evaluations = evaluations_of(rows_of_run.get(key, episodes[:0]))
+                entries = commands_of(commands_of_run.get(key, commands[:0]), facts.get("n_command_episodes", 1))
+                self.write({**of_run, "evaluations": evaluations, "commands": entries})
 
     def collect(self, suite: Suite, runs: Mapping[Key, Run]) -> None:
         """
-        Write the three files of a suite.
+        Write the files of a suite.
 
         :param suite: the suite
         :param runs: its runs; those that have not ended yet are left out
@@ -93,9 +113,15 @@ class ResultFolder:
         episodes = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.7g")
         facts = (run_facts(suite.name, key, runs[key], record) for key, record in ended.items())
         lines = (json.dumps(fact) + "\n" for fact in facts)
+        asked = [row for key, record in ended.items() for row in command_rows(suite.name, key, record)]
         # No time stamps in the archives: the same results are the same bytes
         _write(self.path / f"{suite.name}.csv.gz", gzip.compress(episodes.encode(), mtime=0))
         _write(self.path / f"{suite.name}.runs.jsonl.gz", gzip.compress("".join(lines).encode(), mtime=0))
+        if asked:
+            table = pd.DataFrame(asked, columns=COMMAND_COLUMNS).to_csv(index=False, float_format="%.7g")
+            _write(self.path / f"{suite.name}{COMMANDS}", gzip.compress(table.encode(), mtime=0))
+        else:
+            (self.path / f"{suite.name}{COMMANDS}").unlink(missing_ok=True)
         _write(self.path / f"{suite.name}.yml", yaml.safe_dump(asdict(suite), sort_keys=False).encode())
 
 
@@ -110,7 +136,7 @@ def run_facts(suite: str, key: Key, run: Run, record: Mapping[str, Any]) -> dict
     :param key: environment, name of algorithm and seed
     :param run: the run as the suite defines it; that of the record may have found the same settings elsewhere
     :param record: record of the run
-    :return: all but its evaluations
+    :return: all but its evaluations; ``commands`` are the grids, not what was done
     """
     facts = {name: value for name, value in record.items() if name != "evaluations"}
     return {"suite": suite, "algorithm": key[1], **facts, **asdict(run)}
@@ -129,6 +155,40 @@ def episode_rows(suite: str, key: Key, record: Mapping[str, Any]) -> Iterator[tu
             episodes = zip(evaluation[mode]["returns"], evaluation[mode]["lengths"], strict=True)
             for episode, (value, length) in enumerate(episodes):
                 yield (suite, *key, record["run"], *times, mode, episode, value, length)
+
+
+def command_rows(suite: str, key: Key, record: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """
+    :param suite: name of the suite
+    :param key: environment, name of algorithm and seed
+    :param record: record of the run
+    :return: a row per episode and part of its command, in the order of ``COMMAND_COLUMNS``; episodes are numbered through
+        each grid, command by command
+    """
+    for entry in record.get("commands", []):
+        for part, asked in entry["asked"].items():
+            episodes = ((value, got) for value, row in zip(asked, entry["achieved"][part], strict=True) for got in row)
+            for episode, (value, achieved) in enumerate(episodes):
+                yield (suite, *key, record["run"], entry["name"], entry["mode"], episode, part, value, achieved)
+
+
+def commands_of(rows: pd.DataFrame, n_episodes: int) -> list[dict[str, Any]]:
+    """
+    The inverse of :func:`command_rows`.
+
+    :param rows: rows of one run under one name
+    :param n_episodes: episodes per command
+    :return: what was asked and what was done, in the order in which it was
+    """
+    entries = []
+    for (name, mode), of_grid in rows.groupby(["commands", "mode"], sort=False):
+        entry: dict[str, Any] = {"name": name, "mode": mode, "asked": {}, "achieved": {}}
+        for part, of_part in of_grid.groupby("part", sort=False):
+            following = following_of(of_part, n_episodes)
+            entry["asked"][part] = following.desired.tolist()
+            entry["achieved"][part] = following.achieved.tolist()
+        entries.append(entry)
+    return entries
 
 
 def evaluations_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -152,7 +212,7 @@ def evaluations_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def read_data(path: str | Path, suite: str) -> tuple[Suite, pd.DataFrame, pd.DataFrame]:
     """
-    Read the three files of a suite.
+    Read the three files that every suite has; see :func:`read_commands` for the fourth.
 
     :param path: their folder
     :param suite: name of the suite
@@ -163,16 +223,26 @@ def read_data(path: str | Path, suite: str) -> tuple[Suite, pd.DataFrame, pd.Dat
 
 def read_episodes(path: str | Path, suite: str) -> pd.DataFrame:
     """
-    :param path: folder with the three files of a suite
+    :param path: folder with the files of a suite
     :param suite: name of the suite
     :return: one row per episode, with the columns ``COLUMNS``
     """
     return pd.read_csv(Path(path) / f"{suite}.csv.gz")
 
 
+def read_commands(path: str | Path, suite: str) -> pd.DataFrame:
+    """
+    :param path: folder with the files of a suite
+    :param suite: name of the suite
+    :return: one row per episode and part of its command, with the columns ``COMMAND_COLUMNS``; none if there is no such file
+    """
+    file = Path(path) / f"{suite}{COMMANDS}"
+    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COMMAND_COLUMNS)
+
+
 def read_facts(path: str | Path, suite: str) -> list[dict[str, Any]]:
     """
-    :param path: folder with the three files of a suite
+    :param path: folder with the files of a suite
     :param suite: name of the suite
     :return: what is known of each run but its evaluations; see :func:`run_facts`
     """

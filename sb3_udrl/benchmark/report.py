@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from sb3_udrl.benchmark.curves import curve, plot_curves, scores_of
-from sb3_udrl.benchmark.data import read_data
+from sb3_udrl.benchmark.curves import curve, plot_curves, plot_obedience, scores_of
+from sb3_udrl.benchmark.data import COMMANDS, read_commands, read_data
+from sb3_udrl.benchmark.obedience import mean_achieved, obedience_figures
 from sb3_udrl.benchmark.suite import Suite
-from sb3_udrl.benchmark.tables import final_scores, improvement_table, markdown, score_table, scores_at, speed_table
+from sb3_udrl.benchmark.tables import (
+    final_scores,
+    improvement_table,
+    markdown,
+    obedience_table,
+    score_table,
+    scores_at,
+    speed_table,
+)
 
 COLORS = ("#d62728", "#ff9d5c", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#e377c2", "#7f7f7f", "#bcbd22")
 STYLES = [{"color": color, "linestyle": linestyle} for linestyle in ("-", "--", ":") for color in COLORS]
@@ -22,11 +32,17 @@ interquartile mean over seeds; intervals and bands are 95 % percentile bootstrap
 training on one thread, without evaluations, as medians over seeds. The probability that one algorithm is better is the share
 of pairs of runs in which its score is higher, ties counting one half. Budgets may differ: see the steps."""
 
-
+OBEDIENCE = """\
+Finished models were asked for the commands of a grid, {n_episodes} episodes each. The error is the mean distance between what
+was asked and the mean of what was achieved under it: its median over seeds, and its range. The rank correlation is
+Spearman's, of asked and mean achieved: its median and its least value; a model that does the same whatever is asked counts
+as 0. The reach is the share of the range of the commands that the means cover: its median. The last column counts the seeds
+whose score card, made of training alone, chose this mode."""
 DATA = """\
 The data: [a row per episode](data/{name}.csv.gz), [a line per run](data/{name}.runs.jsonl.gz), with all hyperparameters,
 and [the suite](data/{name}.yml). Hyperparameters are from these sections of the files of the RL Zoo or, for UDRL, of this
 package, with the changes that the suite names:"""
+COMMAND_DATA = "What was asked and what was done: [a row per episode and part](data/{name}.commands.csv.gz)."
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,7 +58,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     args = parser.parse_args(arguments)
     found = [
-        (folder, path.name.removesuffix(".csv.gz")) for folder in args.folders for path in sorted(folder.glob("*.csv.gz"))
+        (folder, path.name.removesuffix(".csv.gz"))
+        for folder in args.folders
+        for path in sorted(folder.glob("*.csv.gz"))
+        if not path.name.endswith(COMMANDS)
     ]
     if not found:
         parser.error(f"no results (*.csv.gz) in {', '.join(map(str, args.folders))}")
@@ -67,14 +86,25 @@ def write_page(folder: Path, name: str, output: Path) -> None:
     if folder.resolve() != data.resolve():
         for suffix in ("csv.gz", "runs.jsonl.gz", "yml"):
             shutil.copy(folder / f"{name}.{suffix}", data)
-    scores = scores_of(episodes)
+        (data / f"{name}{COMMANDS}").unlink(missing_ok=True)  # those of an earlier report
+        if (folder / f"{name}{COMMANDS}").is_file():
+            shutil.copy(folder / f"{name}{COMMANDS}", data)
+    scores, commands = scores_of(episodes), read_commands(folder, name)
     styles = dict(zip(suite.algorithms, STYLES, strict=False))
     parts = [f"# {name}", suite.description, PROTOCOL.format(n_final=suite.n_final_episodes, n_eval=suite.n_eval_episodes)]
+    if len(commands):
+        parts.append(OBEDIENCE.format(n_episodes=suite.n_command_episodes))
     for environment in suite.environments:
         own = scores[scores["environment"] == environment]
         if len(own):
             parts.append(environment_part(suite, environment, own, styles, pictures))
-    parts.append(provenance_part(suite, runs))
+            asked = commands[commands["environment"] == environment]
+            parts += [
+                obedience_part(suite, environment, grid, asked[asked["commands"] == grid], runs, styles, pictures)
+                for grid in suite.environments[environment].commands
+                if (asked["commands"] == grid).any()
+            ]
+    parts.append(provenance_part(suite, runs, len(commands) > 0))
     (output / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -112,15 +142,53 @@ def environment_part(
     return "\n\n".join(parts)
 
 
-def provenance_part(suite: Suite, runs: pd.DataFrame) -> str:
+def obedience_part(
+    suite: Suite,
+    environment: str,
+    grid: str,
+    rows: pd.DataFrame,
+    runs: pd.DataFrame,
+    styles: dict[str, dict[str, str]],
+    pictures: Path,
+) -> str:
+    """
+    Table and picture of one grid of commands.
+
+    :param suite: the suite
+    :param environment: id of the environment
+    :param grid: name of the grid
+    :param rows: what was asked and what was done, one row per episode and part
+    :param runs: one row per run, of all environments
+    :param styles: color and linestyle by name of algorithm
+    :param pictures: folder for the picture
+    """
+    picture = pictures / f"{environment.replace('/', '_')}-{re.sub('[^A-Za-z0-9.]', '_', grid)}.png"
+    title = f"What was asked and what was done on {environment}: {grid}"
+    plot_obedience(mean_achieved(rows, suite.n_command_episodes), title, styles, picture)
+    own = runs[runs["environment"] == environment]
+    modes = own.get("chosen_mode", pd.Series(index=own.index, dtype=object))  # no model has a score card
+    chosen = {
+        (name, seed): mode
+        for name, seed, mode in zip(own["algorithm"], own["seed"], modes, strict=True)
+        if isinstance(mode, str)
+    }
+    table = obedience_table(obedience_figures(rows, suite.n_command_episodes), list(suite.algorithms), chosen)
+    parts = [f"### What was asked and what was done: {grid}", f"![{title}]({pictures.name}/{picture.name})", markdown(table)]
+    return "\n\n".join(parts)
+
+
+def provenance_part(suite: Suite, runs: pd.DataFrame, has_commands: bool = False) -> str:
     """
     How the data were made, and what is missing.
 
     :param suite: the suite
     :param runs: one row per run
+    :param has_commands: whether there are data of commands
     """
     ended = set(runs[["environment", "algorithm", "seed"]].itertuples(index=False, name=None))
-    missing = [(*pair, seed) for pair in suite.pairs() for seed in suite.seeds if (*pair, seed) not in ended]
+    missing = [
+        (*pair, seed) for pair in suite.pairs() for seed in suite.seeds_of(*pair, suite.seeds) if (*pair, seed) not in ended
+    ]
     complete = runs[runs["status"] == "complete"]
     failed = runs[runs["status"] != "complete"]
     facts = [
@@ -135,6 +203,7 @@ def provenance_part(suite: Suite, runs: pd.DataFrame) -> str:
     parts = [
         "## How this was made",
         markdown([["", ""], *[[name, "<br>".join(values)] for name, values in facts]]),
+        *([COMMAND_DATA.format(name=suite.name)] if has_commands else []),
         DATA.format(name=suite.name),
         markdown([list(sections.columns), *sections.to_numpy().tolist()]),
     ]

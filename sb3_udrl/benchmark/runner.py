@@ -111,7 +111,8 @@ class Journal:
         :param error: what is known of it
         """
         for run_id, run in list(self.pending.items()):
-            lost = {"run": run_id, **asdict(run), "status": "failed", "error": str(error), "evaluations": []}
+            ended = {"status": "failed", "error": str(error), "evaluations": [], "commands": []}
+            lost = {"run": run_id, **asdict(run), **ended}
             self.folder.write({**lost, "command": self.command, "attempt": self.failures[run_id] + 1})
             self._failed(run_id, str(error))
 
@@ -160,9 +161,9 @@ def all_runs(suite: Suite, seeds: list[int]) -> dict[Key, Run]:
     """
     :param suite: the suite
     :param seeds: seeds of the trainings
-    :return: every run of these seeds
+    :return: every run of these seeds, but for seeds that the environment or the algorithm leaves out
     """
-    return {(*pair, seed): suite.run(*pair, seed) for pair in suite.pairs() for seed in seeds}
+    return {(*pair, seed): suite.run(*pair, seed) for pair in suite.pairs() for seed in suite.seeds_of(*pair, seeds)}
 
 
 def complete_record(folder: ResultFolder, run: Run) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from sb3_udrl.zoo import hyperparams_path, register
 
 SUITES = Path(__file__).parent / "suites"
 Params = dict[str, Any]
+Grid = dict[str, list[float]]  # commands: values by part, as many of each as there are commands
 T = TypeVar("T")
 
 
@@ -35,6 +36,8 @@ class Environment:
     :param report_at: further steps at which the report compares scores, besides the end
     :param hyperparams_of: environment whose tuned hyperparameters are used by algorithms that have none for this one
     :param hyperparams: changes to the section for every algorithm, whose own changes win
+    :param commands: grids by name, which finished models are asked for
+    :param seeds: those of the suite's seeds that are used here; all if None
     """
 
     n_timesteps: int
@@ -43,6 +46,8 @@ class Environment:
     report_at: list[int] = field(default_factory=list)
     hyperparams_of: str | None = None
     hyperparams: Params = field(default_factory=dict)
+    commands: dict[str, Grid] = field(default_factory=dict)
+    seeds: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Algorithm:
     :param hyperparams: changes to the section; dictionaries are merged, null leaves an argument at its default
     :param n_timesteps: budget, or budgets by environment
     :param environments: environments that it is trained on; all if None
+    :param seeds: those of the suite's seeds that it is trained from; all if None
     """
 
     algo: str
@@ -62,6 +68,7 @@ class Algorithm:
     hyperparams: Params = field(default_factory=dict)
     n_timesteps: int | dict[str, int] | None = None
     environments: list[str] | None = None
+    seeds: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,8 @@ class Run:
     :param n_eval_envs: environments that share these episodes
     :param section: section of the hyperparameter file that was used
     :param hyperparams: what the Zoo reads, after all changes
+    :param commands: grids by name, which the finished model is asked for if it takes such commands
+    :param n_command_episodes: episodes per command, greedy and sampled each
     """
 
     environment: str
@@ -91,11 +100,14 @@ class Run:
     n_eval_envs: int
     section: str
     hyperparams: Params
+    commands: dict[str, Grid] = field(default_factory=dict)
+    n_command_episodes: int = 20
 
     @property
     def run_id(self) -> str:
         """A name that changes with every setting that may change the result, defaults included, but not with the code."""
-        definition = {name: value for name, value in asdict(self).items() if name != "section"}
+        left_out = {"section"} if self.commands else {"section", "commands", "n_command_episodes"}
+        definition = {name: value for name, value in asdict(self).items() if name not in left_out}
         definition["hyperparams"] = merge(default_arguments(self.algo, str(self.hyperparams.get("policy"))), self.hyperparams)
         digest = hashlib.sha256(json.dumps(definition, sort_keys=True, default=repr).encode()).hexdigest()[:10]
         return f"{re.sub('[^A-Za-z0-9.]', '_', self.environment)}-{self.algo}-{self.seed}-{digest}"
@@ -120,6 +132,7 @@ class Suite:
     :param n_eval_episodes: episodes per evaluation, greedy and sampled each
     :param n_final_episodes: the same for the last evaluation, whose mean is the score
     :param n_eval_envs: environments that share these episodes
+    :param n_command_episodes: episodes per command, greedy and sampled each, where environments have commands
     """
 
     name: str
@@ -131,6 +144,7 @@ class Suite:
     n_eval_episodes: int = 20
     n_final_episodes: int = 100
     n_eval_envs: int = 20
+    n_command_episodes: int = 20
 
     def pairs(self) -> list[tuple[str, str]]:
         """Environment and name of algorithm of everything that is compared."""
@@ -140,6 +154,16 @@ class Suite:
             for name, algorithm in self.algorithms.items()
             if algorithm.environments is None or environment in algorithm.environments
         ]
+
+    def seeds_of(self, environment: str, name: str, seeds: list[int]) -> list[int]:
+        """
+        :param environment: id of an environment
+        :param name: name of an algorithm
+        :param seeds: seeds to choose from
+        :return: those that neither the environment nor the algorithm leaves out
+        """
+        limits = [limit for limit in (self.environments[environment].seeds, self.algorithms[name].seeds) if limit is not None]
+        return [seed for seed in seeds if all(seed in limit for limit in limits)]
 
     def run(self, environment: str, name: str, seed: int) -> Run:
         """
@@ -166,6 +190,8 @@ class Suite:
             n_eval_envs=self.n_eval_envs,
             section=section,
             hyperparams=without_nulls(merge(merge(hyperparams, conditions.hyperparams), algorithm.hyperparams)),
+            commands=conditions.commands,
+            n_command_episodes=self.n_command_episodes,
         )
 
 
@@ -274,6 +300,17 @@ def parse(cls: type[T], where: str, values: object) -> T:
         raise ValueError(f"{where}: {error}") from error
 
 
+def check_grid(where: str, grid: object) -> None:
+    """
+    :param where: names of the environment and the grid, for errors
+    :param grid: its commands
+    :raises ValueError: if it has no commands, or not as many values of each part
+    """
+    lengths = {len(v) if isinstance(v, list) else 0 for v in grid.values()} if isinstance(grid, dict) else set()
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"{where}: {grid!r} must be lists of values by part, all of the same length")
+
+
 def load_suite(name: str | Path) -> Suite:
     """
     :param name: name of a suite that comes with the package, or path of a YAML file
@@ -288,6 +325,14 @@ def load_suite(name: str | Path) -> Suite:
     suite = parse(Suite, path.name, {"name": path.name.removesuffix(".yml"), **values})
     environments = {key: parse(Environment, key, value) for key, value in suite.environments.items()}
     algorithms = {key: parse(Algorithm, key, value) for key, value in suite.algorithms.items()}
+    for key, conditions in environments.items():
+        for grid_name, grid in conditions.commands.items():
+            check_grid(f"{key}, {grid_name}", grid)
+    limits = {key: environment.seeds for key, environment in environments.items()}
+    limits |= {key: algorithm.seeds for key, algorithm in algorithms.items()}
+    for key, seeds in limits.items():
+        if beyond := set(seeds or []) - set(suite.seeds):
+            raise ValueError(f"{key}: seeds {sorted(beyond)} are not in the suite")
     for key, algorithm in algorithms.items():
         budgets = algorithm.n_timesteps if isinstance(algorithm.n_timesteps, dict) else {}
         unknown = {*(algorithm.environments or []), *budgets} - environments.keys()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from sb3_udrl.benchmark.statistics import Estimate, first_reached, probability_of_improvement, score_estimate
 from sb3_udrl.benchmark.suite import Environment
+from sb3_udrl.benchmark.training import MODES
 
 Table = list[list[str]]
 
@@ -121,6 +124,36 @@ def improvement_table(finals: pd.DataFrame, baseline: str, names: list[str]) -> 
         other = finals.loc[finals["algorithm"] == name, "greedy"].to_numpy()
         if name != baseline and len(own) and len(other):
             table.append([name, with_interval(probability_of_improvement(own, other), digits=2)])
+    return table
+
+
+def obedience_table(figures: pd.DataFrame, names: list[str], chosen: Mapping[tuple[str, int], str]) -> Table:
+    """
+    How far from what was asked, in what order, and over how much of the range: over seeds, greedy and sampled apart.
+
+    :param figures: rows of :func:`~sb3_udrl.benchmark.obedience.obedience_figures` for one environment and grid
+    :param names: names of algorithms, in the order of the table
+    :param chosen: the mode that the score card of a model shows to obey better, by name of algorithm and seed
+    """
+    parts = list(figures["part"].unique())
+    columns = [f"{part}: {column}" for part in parts for column in ("error [range]", "rank correlation [least]", "reach")]
+    table = [["algorithm", "mode", "seeds", *columns, "chosen by the score card"]]
+    for name in names:
+        for mode in MODES:
+            own = figures[(figures["algorithm"] == name) & (figures["mode"] == mode)]
+            if len(own) == 0:
+                continue
+            row = [name, mode, str(own["seed"].nunique())]
+            for part in parts:
+                of_part = own[own["part"] == part]
+                error, correlation, reach = (of_part[column] for column in ("error", "rank_correlation", "reach"))
+                row += [
+                    f"{number(error.median())} [{number(error.min())} to {number(error.max())}]",
+                    f"{number(correlation.median())} [{number(correlation.min())}]" if len(correlation.dropna()) else "-",
+                    number(reach.median()) if len(reach.dropna()) else "-",
+                ]
+            choices = [chosen[name, seed] for seed in own["seed"].unique() if (name, seed) in chosen]
+            table.append([*row, f"{choices.count(mode)} of {len(choices)}" if choices else "-"])
     return table
 
 

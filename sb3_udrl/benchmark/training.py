@@ -23,8 +23,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_revision
-from sb3_udrl.benchmark.suite import Run
-from sb3_udrl.evaluation import track
+from sb3_udrl.benchmark.suite import Grid, Run
+from sb3_udrl.commands.command_space import describe
+from sb3_udrl.evaluation import command_following, track
 from sb3_udrl.zoo import register
 
 MODES = {"greedy": True, "sampled": False}
@@ -128,12 +129,62 @@ def warm_up_torch() -> None:
     optimizer.step()
 
 
-def train(run: Run) -> list[dict[str, Any]]:
+def takes(model: Any, grid: Grid) -> bool:
+    """
+    :param model: a model of any algorithm
+    :param grid: values by part
+    :return: whether it can be asked for these parts
+    """
+    space = getattr(model, "command_space", None)
+    return space is not None and (set(grid) <= set(space.names) if space.partial else set(grid) == set(space.names))
+
+
+def follow_commands(model: Any, eval_env: VecEnv, run: Run) -> list[dict[str, Any]]:
+    """
+    Ask a finished model for the grids that it takes, with greedy and with sampled actions.
+
+    :param model: a model of any algorithm
+    :param eval_env: environment to play in, with the statistics of the training
+    :param run: the grids, and how many episodes each command gets
+    :return: an entry per grid and mode: ``name``, ``mode``, and by part ``asked``, ``(n_commands,)``, and ``achieved``,
+        ``(n_commands, n_episodes)``, as lists
+    """
+    entries = []
+    for name, grid in run.commands.items():
+        for mode, deterministic in MODES.items() if takes(model, grid) else ():
+            with random_state_kept():
+                following = command_following(model, eval_env, grid, None, run.n_command_episodes, deterministic)
+            parts = {part: following.of(part) for part in following.parts}
+            asked = {part: values.desired.tolist() for part, values in parts.items()}
+            achieved = {part: values.achieved.tolist() for part, values in parts.items()}
+            entries.append({"name": name, "mode": mode, "asked": asked, "achieved": achieved})
+    return entries
+
+
+def habits_of(model: Any) -> dict[str, Any]:
+    """
+    What a finished model does when nobody tells it.
+
+    :param model: a model of any algorithm
+    :return: the command that it begins with, in words, as ``own_command``; and as ``chosen_mode`` the kind of actions that
+        its score card shows to obey better; each where there is one
+    """
+    habits = {}
+    if getattr(model, "command_space", None) is not None:
+        habits["own_command"] = describe(model.policy.own_command())
+    card = getattr(model, "score_card", None)
+    if card is not None and len(card) > 0:
+        habits["chosen_mode"] = "greedy" if card.obeys_greedily() else "sampled"
+    return habits
+
+
+def train(run: Run) -> dict[str, Any]:
     """
     Train and evaluate.
 
     :param run: the run
-    :return: evaluations, with the seconds of training so far: of this process, all threads, and of the clock
+    :return: ``evaluations``, with the seconds of training so far: of this process, all threads, and of the clock;
+        ``commands``, see :func:`follow_commands`; and :func:`habits_of` the model
     """
     th.set_num_threads(1)
     warm_up_torch()
@@ -142,10 +193,11 @@ def train(run: Run) -> list[dict[str, Any]]:
         evaluations = Evaluations(run, eval_env)
         model.learn(run.n_timesteps, callback=[*callbacks, evaluations])
         evaluations.evaluate(run.n_final_episodes)
+        commands = follow_commands(model, eval_env, run)
         eval_env.close()
         assert model.env is not None
         model.env.close()
-    return evaluations.evaluations
+    return {"evaluations": evaluations.evaluations, "commands": commands, **habits_of(model)}
 
 
 def execute(run: Run) -> dict[str, Any]:
@@ -154,7 +206,7 @@ def execute(run: Run) -> dict[str, Any]:
 
     :param run: the run
     :return: record of the run: its definition, ``status`` (``"complete"`` or ``"failed"``), ``error``, ``evaluations``,
-        and where and with what it ran
+        ``commands`` (in place of the grids, what was asked and what was done), and where and with what it ran
     """
     record: dict[str, Any] = {
         "run": run.run_id,
@@ -166,9 +218,10 @@ def execute(run: Run) -> dict[str, Any]:
         "machine": describe_machine(),
         "git_revision": git_revision(),
         "evaluations": [],
+        "commands": [],
     }
     try:
-        record["evaluations"] = train(run)
+        record.update(train(run))
     except Exception:  # recorded, retried, and shown at the end
         record.update(status="failed", error=traceback.format_exc())
     return record
