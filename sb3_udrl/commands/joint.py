@@ -1,0 +1,5 @@
+"""The name by which files of revisions before 0.2 know :mod:`sb3_udrl.commands.elites`."""
+
+from sb3_udrl.commands.elites import AdaptiveCommands, EliteCommands, JointCommands
+
+__all__ = ["AdaptiveCommands", "EliteCommands", "JointCommands"]

@@ -1,0 +1,5 @@
+"""The name by which files of revisions before 0.2 know :mod:`sb3_udrl.exploration.state_dependent_noise`."""
+
+from sb3_udrl.exploration.state_dependent_noise import StateDependentNoise
+
+__all__ = ["StateDependentNoise"]
