@@ -400,7 +400,9 @@ class CommandedAlgorithm(BaseAlgorithm):
         guidance: float | None = None,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
         """Choose actions; see :meth:`BehaviorPolicy.predict <sb3_udrl.policies.BehaviorPolicy.predict>`."""
-        return self.policy.predict(observation, state, episode_start, deterministic, command=command, reward=reward, info=info)
+        return self.policy.predict(
+            observation, state, episode_start, deterministic, command=command, reward=reward, info=info, guidance=guidance
+        )
 
     # Files
 
