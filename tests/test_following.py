@@ -15,9 +15,9 @@ from sb3_udrl.evaluation import (
     CommandFollowingCallback,
     command_following,
     evaluate_policy,
+    experienced_commands,
     mask_command,
     run_commands,
-    stored_commands,
 )
 from sb3_udrl.evaluation.following import PartFollowing, average_ranks
 
@@ -150,19 +150,20 @@ def test_lists_of_commands_must_fit(commands):
         command_following(tiny_model(env), env, *commands)
 
 
-def test_stored_commands_span_what_was_experienced():
+def test_experienced_commands_span_what_was_experienced():
     model = tiny_model(make_vec(TwoArms))
     model.hindsight.buffer = small_buffer(10**4)
     for achieved in range(101):
         model.replay_buffer.add(episode([achieved / (achieved // 10 + 1)] * (achieved // 10 + 1)))
-    commands = stored_commands(model, 4)
+    model.remember()
+    commands = experienced_commands(model, 4)
     np.testing.assert_allclose(commands.desired_return, np.linspace(5, 100, 4), rtol=1e-5)
-    np.testing.assert_array_equal(commands.desired_horizon, [1, 4, 7, 11])
+    np.testing.assert_array_equal(commands.desired_horizon, [1, 4, 7, 10])  # medians of nine
 
 
-def test_stored_commands_need_episodes():
-    with pytest.raises(ValueError, match="replay buffer is empty"):
-        stored_commands(tiny_model(make_vec(TwoArms)))
+def test_experienced_commands_need_episodes():
+    with pytest.raises(ValueError, match="no experience yet"):
+        experienced_commands(tiny_model(make_vec(TwoArms)))
 
 
 def test_the_callback_logs_how_commands_are_followed(tmp_path):
@@ -203,8 +204,8 @@ def test_relative_commands_have_no_return_to_compare_with():
     for follow, message in (
         (lambda: command_following(model, env, [1], [1]), "asks for horizon, return: this model takes advantage"),
         (lambda: command_following(model.policy, env, [1], [1]), "asks for horizon, return: this model takes advantage"),
-        (lambda: stored_commands(model), "this model takes advantage, no desired returns"),
-        (lambda: model.learn(10, callback=CommandFollowingCallback(env)), "this model takes advantage, no desired returns"),
+        (lambda: experienced_commands(model), "this model takes advantage, which no episode can be compared with"),
+        (lambda: model.learn(10, callback=CommandFollowingCallback(env)), "which no episode can be compared with"),
     ):
         with pytest.raises(ValueError, match=message):
             follow()

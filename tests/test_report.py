@@ -12,6 +12,8 @@ from sb3_udrl.evaluation import report
 
 pytest.importorskip("matplotlib")
 
+PICTURES = {"command_following.png", "command_following_sampled.png"}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -31,21 +33,31 @@ def test_it_prints_returns_and_draws_command_following(folder, capsys, tmp_path)
     run(folder, "--output", str(tmp_path / "pictures"))
     printed = capsys.readouterr().out
     assert "asked for a return of 20.0 in 20 steps" in printed
-    for part in ("greedy", "sampled", "commands from 2 to 20", "rank correlation"):
+    for part in ("greedy", "sampled", "asked for returns from", "rank correlation"):
         assert part in printed
-    assert [file.name for file in (tmp_path / "pictures").iterdir()] == ["command_following.png"]
+    assert {file.name for file in (tmp_path / "pictures").iterdir()} == PICTURES
 
 
 def test_it_draws_the_evaluations_of_the_zoo(folder, tmp_path, capsys):
     np.savez(folder / "evaluations.npz", timesteps=np.array([10, 20]), results=np.ones((2, 3)))
     run(folder, "--returns", "10", "30", "--horizons", "10", "30", "--output", str(tmp_path))
-    assert {file.name for file in tmp_path.iterdir()} == {"command_following.png", "learning_curve.png"}
-    assert "commands from 10 to 30" in capsys.readouterr().out
+    assert {file.name for file in tmp_path.iterdir()} == {*PICTURES, "learning_curve.png"}
+    assert "asked for returns from 10 to 30" in capsys.readouterr().out
 
 
 def test_pictures_lie_beside_the_model_unless_told_otherwise(folder):
     run(folder)
     assert (folder / "command_following.png").exists()
+
+
+def test_default_commands_lie_within_what_episodes_achieved(folder, capsys):
+    """Also where returns are negative: a share of the own return would be out of reach."""
+    model = tiny_model("CartPole-v1").learn(500)
+    lengths = model.replay_buffer.lengths
+    run(folder)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "greedy" in line and "asked for" in line]
+    low, high = (float(word.rstrip(":")) for word in (line.split()[5], line.split()[7]))
+    assert lengths.min() <= low < high <= lengths.max() + 1
 
 
 def test_models_with_relative_commands(tmp_path, capsys):

@@ -33,6 +33,14 @@ class CommandSpace:
     def __contains__(self, name: str) -> bool:
         return name in self.names
 
+    def part(self, name: str) -> CommandPart:
+        """
+        A part by its name.
+
+        :param name: one of ``names``
+        """
+        return self.parts[self.names.index(name)]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CommandSpace) and (self.names, self.partial) == (other.names, other.partial)
 

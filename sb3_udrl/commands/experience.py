@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
@@ -32,6 +34,10 @@ class Experience(nn.Module):
         self.names = names
         self.register_buffer("totals", th.full((_N_ROWS, len(names)), th.nan))  # saved with the weights
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.setdefault(f"{prefix}totals", th.full_like(self.totals, th.nan))  # revisions before 0.2 saved none
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def remember(self, totals: NDArray[np.float64]) -> None:
         """
         Take over what episodes came to.
@@ -48,6 +54,20 @@ class Experience(nn.Module):
         """The remembered totals, ``(n, n_parts)``."""
         rows = self.totals.cpu().numpy().astype(np.float64)
         return rows[~np.isnan(rows).any(1)]
+
+    def grid(self, name: str, n: int) -> NDArray[np.float64]:
+        """
+        Evenly spaced values of a part that episodes achieved, from a low one, the 5 % quantile, to the highest.
+
+        :param name: the part
+        :param n: how many
+        :return: ``(n,)``
+        :raises ValueError: if nothing is known yet
+        """
+        values = self.known()[:, self.names.index(name)]
+        if len(values) == 0:
+            raise ValueError("this model has no experience yet: train it, or say which commands to look at")
+        return np.linspace(np.quantile(values, 0.05), values.max(), n)
 
     def completed(self, command: Command) -> Command:
         """

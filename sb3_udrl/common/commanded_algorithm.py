@@ -154,6 +154,11 @@ class CommandedAlgorithm(BaseAlgorithm):
         :param starts: in which environments, at least one, ``(n_envs,)``
         """
 
+    def remember(self) -> None:
+        """Let the policy know what episodes came to, so that it can say what goes with what in commands."""
+        if self.policy.experience is not None:
+            self.policy.experience.remember(self.hindsight.totals())
+
     @abstractmethod
     def fit(self, gradient_steps: int, batch_size: int, learning_rate: float) -> FitReport:
         """
@@ -162,6 +167,13 @@ class CommandedAlgorithm(BaseAlgorithm):
         :param gradient_steps: number of steps, for those who take steps
         :param batch_size: transitions per step
         :param learning_rate: current value of the schedule
+        """
+
+    def warn_beyond(self, command: Command) -> None:
+        """
+        Warn where more, or less, is asked for than was measured; here, nothing is.
+
+        :param command: what is asked for, one row
         """
 
     # The loop
@@ -250,6 +262,7 @@ class CommandedAlgorithm(BaseAlgorithm):
         learning_rate = self.lr_schedule(self._current_progress_remaining)
         self.hindsight.relabel()
         report = self.fit(gradient_steps, batch_size, learning_rate)
+        self.remember()
         self._n_updates += report.n_updates
         if not self._command_is_fixed:
             self.policy.set_command(self._command_sampler.best())
@@ -383,6 +396,7 @@ class CommandedAlgorithm(BaseAlgorithm):
             self.policy.guidance = guidance
         if command is not None:
             self.policy.set_command(command, desired_horizon)
+            self.warn_beyond(self.policy.own_command())
         elif desired_horizon is not None:
             raise ValueError(f'command=None, desired_horizon={desired_horizon}: for a horizon alone, {{"horizon": ...}}')
         self._command_is_fixed = command is not None

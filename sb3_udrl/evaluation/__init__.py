@@ -7,8 +7,8 @@ from sb3_udrl.evaluation.following import (
     CommandFollowingCallback,
     PartFollowing,
     command_following,
+    experienced_commands,
     run_commands,
-    stored_commands,
 )
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "command_following",
     "evaluate_policy",
     "mask_command",
+    "experienced_commands",
     "run_commands",
-    "stored_commands",
     "track",
 ]

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step
 from sb3_udrl.evaluation.evaluate import RawRewards
 
@@ -194,28 +195,30 @@ def _checked(space: CommandSpace, command: Any, desired_horizons: Any = None) ->
     return space.make(given, len(next(iter(values.values()))))
 
 
-def stored_commands(model: CommandedAlgorithm, n_commands: int = 9) -> Command:
+def experienced_commands(model: CommandedAlgorithm | BehaviorPolicy, n_commands: int = 9) -> Command:
     """
-    A grid of commands that the agent has experience with: evenly spaced returns, each with the length of the stored
-    episode that came nearest to it.
+    A grid of commands that the agent has experience with: evenly spaced returns, or what else its first part is, each with
+    what was typical of the episodes that achieved it.
 
-    :param model: a model with episodes in its replay buffer
+    :param model: a trained model or its policy
     :param n_commands: number of commands
     :return: as many rows
-    :raises ValueError: if the buffer is empty, or the model does not take desired returns
+    :raises ValueError: if the model has no experience yet, or only takes advantages
     """
-    _require_returns(model.command_space)
-    buffer = model.replay_buffer
-    buffer.best(1)  # complains about an empty buffer
-    grid = np.linspace(np.quantile(buffer.returns, 0.05), buffer.returns.max(), n_commands)
-    nearest = np.abs(buffer.returns[None, :] - grid[:, None]).argmin(1)
-    values = {"return": grid, "horizon": buffer.lengths[nearest].astype(np.float64)}
-    return model.command_space.make({name: row for name, row in values.items() if name in model.command_space}, n_commands)
+    experience, part = _experience(model), _experience(model).names[0]
+    nothing = model.command_space.nothing(n_commands)
+    return experience.completed(Command({**nothing.parts, part: experience.grid(part, n_commands)}))
 
 
-def _require_returns(space: CommandSpace) -> None:
-    if "return" not in space:
-        raise ValueError(f"this model takes {', '.join(space.names)}, no desired returns")
+def _experience(model: CommandedAlgorithm | BehaviorPolicy) -> Experience:
+    policy: Any = getattr(model, "policy", model)
+    experience: Experience | None = policy.experience
+    if experience is None:
+        raise ValueError(
+            f"this model takes {', '.join(model.command_space.names)}, which no episode can be compared with: say "
+            "which commands to look at, or train with others"
+        )
+    return experience
 
 
 class CommandFollowingCallback(EventCallback):
@@ -249,15 +252,15 @@ class CommandFollowingCallback(EventCallback):
     def _init_callback(self) -> None:
         super()._init_callback()
         if self.commands is None:  # so that a mistake shows before the training
-            _require_returns(self.model.command_space)
+            _experience(self.model)
         else:
             _checked(self.model.command_space, self.commands)
 
     def _on_step(self) -> bool:
-        if self.n_calls % self.eval_freq != 0 or (self.commands is None and self.model.replay_buffer.n_episodes == 0):
+        if self.n_calls % self.eval_freq != 0 or (self.commands is None and not len(self.model.policy.experience.known())):
             return True
         sync_envs_normalization(self.training_env, self.eval_env)
-        commands = stored_commands(self.model) if self.commands is None else self.commands
+        commands = experienced_commands(self.model) if self.commands is None else self.commands
         result = command_following(self.model, self.eval_env, commands, None, self.n_episodes, self.deterministic)
         self.last_result = result
         for part in result.parts:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.evaluate import evaluate_policy
@@ -25,8 +26,20 @@ def main(arguments: list[str] | None = None) -> None:
     add_model_arguments(parser)
     parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
     parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
-    parser.add_argument("--returns", type=float, nargs=2, metavar=("LOW", "HIGH"), help="desired returns, or deviations")
-    parser.add_argument("--horizons", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of desired horizons")
+    parser.add_argument(
+        "--returns",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="desired returns, or advantages",
+    )
+    parser.add_argument(
+        "--horizons",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="desired horizons",
+    )
     args = parser.parse_args(arguments)
     model, env = load_model(parser, args)
     output = args.output or args.model.parent
@@ -36,20 +49,29 @@ def main(arguments: list[str] | None = None) -> None:
         returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)
         print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
 
-    own, space = {name: rows[0] for name, rows in model.policy.own_command().parts.items()}, model.command_space
-    if "return" in space:
-        low, high = args.returns or (0.1 * own["return"], own["return"])
-        grid = {"return": np.linspace(low, high, 9)}
-        if "horizon" in space:
-            shortest, longest = args.horizons or (0.1 * own["horizon"], own["horizon"])
-            grid["horizon"] = np.maximum(1, np.linspace(shortest, longest, 9))
-        following = command_following(model, env, grid, None, args.episodes).of("return")
-        print(
-            f"  commands from {low:.0f} to {high:.0f}: mean error {following.mean_abs_error:.1f}, "
-            f"R^2 {following.r_squared:.2f}, rank correlation {following.rank_correlation:.2f}, reach {following.reach:.2f}"
-        )
-        plot_command_following(following, output / "command_following.png", f"UDRL on {args.env}: command following")
-    elif "advantage" in space:
+    space, experience = model.command_space, model.policy.experience
+    if experience is not None:
+        part = experience.names[0]
+        grid = {
+            part: model.policy.experienced(part, 9)
+            if args.returns is None
+            else np.linspace(args.returns[0], args.returns[1], 9)
+        }
+        if args.horizons is not None:
+            grid["horizon"] = np.linspace(args.horizons[0], args.horizons[1], 9)
+        elif not len(experience.known()) and "horizon" in space:  # an older file
+            grid["horizon"] = model.policy.experienced("horizon", 9)
+        command = experience.completed(Command({**space.nothing(9).parts, **grid}))
+        for name, deterministic in (("greedy", True), ("sampled", False)):
+            following = command_following(model, env, command, None, args.episodes, deterministic).of(part)
+            print(
+                f"  {name:8} asked for {part}s from {grid[part][0]:.0f} to {grid[part][-1]:.0f}: mean error "
+                f"{following.mean_abs_error:.1f}, R^2 {following.r_squared:.2f}, rank correlation "
+                f"{following.rank_correlation:.2f}, reach {following.reach:.2f}"
+            )
+            picture = output / ("command_following.png" if deterministic else "command_following_sampled.png")
+            plot_command_following(following, picture, f"UDRL on {args.env}: command following, {name}", part)
+    else:
         low, high = args.returns or (-3, 3)
         deviations = np.linspace(low, high, 9)
         command = space.make({"advantage": np.repeat(deviations, args.episodes)}, 9 * args.episodes)

@@ -57,16 +57,12 @@ def command_grid(
 
 def default_axes(policy: BehaviorPolicy) -> dict[str, NDArray[np.float64]]:
     """
-    What is worth asking for: up to twice what the model asks itself for, and from zero, or as far in the other direction;
-    advantages from -3 to 3.
+    What is worth asking for: the range that episodes achieved, of the first part and of the horizon; advantages from -3 to 3.
 
     :param policy: the behavior function
     """
-    own = {name: float(rows[0]) for name, rows in policy.own_command().parts.items()}
-    if "return" not in own:
+    experience = policy.experience
+    if experience is None:
         return {"advantage": np.linspace(-3, 3, 61)}
-    reach = abs(own["return"]) or 1.0
-    axes = {"return": np.linspace(own["return"] - reach, own["return"] + reach, 41)}
-    if "horizon" in own:
-        axes["horizon"] = np.linspace(1, max(2, 2 * own["horizon"]), 41)
-    return axes
+    parts = [experience.names[0], *(name for name in experience.names[1:] if name == "horizon")]
+    return {part: policy.experienced(part, 41) for part in parts}

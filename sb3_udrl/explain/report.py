@@ -147,13 +147,11 @@ class Report:
 
 
 def _several_commands(model: CommandedAlgorithm, n_envs: int) -> Command:
-    """One per environment: advantages from -3 to 3, or from a tenth of the model's own command to all of it."""
-    own, shares = model.policy.own_command(), np.linspace(0.1, 1, n_envs)
-    values: dict[str, Any] = {"advantage": np.linspace(-3, 3, n_envs)}
-    if "return" in own.parts:
-        values = {"return": shares * own["return"][0]}
-    if "horizon" in own.parts:
-        values["horizon"] = np.maximum(1, np.random.default_rng(0).permutation(shares) * own["horizon"][0])
+    """One per environment: advantages from -3 to 3, or what episodes achieved, the parts shuffled against each other."""
+    experience, rng = model.policy.experience, np.random.default_rng(0)
+    if experience is None:
+        return model.command_space.make({"advantage": np.linspace(-3, 3, n_envs)}, n_envs)
+    values = {name: rng.permutation(model.policy.experienced(name, n_envs)) for name in experience.names}
     return model.command_space.make(values, n_envs)
 
 

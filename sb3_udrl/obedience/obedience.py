@@ -99,7 +99,6 @@ class Obedience:
         self.hindsight.relabel()
         options = FitOptions(steps, batch_size, rate, normalizer=normalizer, progress_remaining=remaining)
         report = self.policy.obedient.fit(self.hindsight, options)
-        self.policy.experience.remember(self.hindsight.totals())  # type: ignore[union-attr]
         self.n_updates += report.n_updates
         return FitReport(report.n_updates, {f"obedient_{name}": value for name, value in report.metrics.items()})
 

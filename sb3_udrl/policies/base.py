@@ -80,8 +80,7 @@ class BehaviorPolicy(BasePolicy):
         self.optimizer = None  # type: ignore[assignment]  # stays so where nothing is learned by gradient
         if self.command_space.mask_share > 0:
             self.register_buffer("_guidance", th.ones(()))
-        totals = self.command_space.measured
-        self.experience = Experience(totals) if self.command_space.partial and len(totals) > 1 else None
+        self.experience = Experience(self.command_space.measured) if self.command_space.measured else None
         initial = self.command_space.to_rows(self.command_space.default())[0]
         self.register_buffer("eval_command", th.as_tensor(initial, dtype=th.float32))  # saved with the weights
 
@@ -202,6 +201,21 @@ class BehaviorPolicy(BasePolicy):
         """The command that :meth:`predict` starts episodes with when it is given none, one row."""
         return self.command_space.from_rows(self.eval_command.cpu().numpy()[None].astype(np.float64))
 
+    def experienced(self, part: str, n: int) -> NDArray[np.float64]:
+        """
+        Evenly spaced values of a part that episodes achieved; where the model has no experience, which older files lack, up to
+        its own command.
+
+        :param part: return, horizon or another part that episodes achieve
+        :param n: how many
+        :return: ascending, ``(n,)``
+        """
+        if self.experience is not None and len(self.experience.known()):
+            return self.experience.grid(part, n)
+        own, lowest = np.nan_to_num(self.own_command()[part][0]), np.nan_to_num(self.command_space.part(part).lowest, neginf=0)
+        low, high = min(own, lowest), max(own, lowest)
+        return np.linspace(low, high if high > low else low + 1, n)
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         n_envs = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
         return th.as_tensor(self.act(observation, self.initial_command(n_envs), deterministic))
@@ -221,7 +235,7 @@ class BehaviorPolicy(BasePolicy):
         :return: where some of several parts are asked for, the others are what was typical of episodes that achieved these
         """
         initial = self.command_space.make(self.own_command() if command is None else command, n_envs)
-        return initial if self.experience is None else self.experience.completed(initial)
+        return initial if self.experience is None or not self.command_space.partial else self.experience.completed(initial)
 
     def predict(
         self,

@@ -49,7 +49,7 @@ class SideBySide(BehaviorPolicy):
         command_space: CommandSpace,
         make: type[BehaviorPolicy],
         obedient_kwargs: dict[str, Any] | None = None,
-        obedient_temperature: float = 1.0,
+        obedient_temperature: float = 0.7,
         **kwargs: Any,
     ) -> None:
         super().__init__(observation_space, action_space, command_space=command_space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -15,6 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandPart, CommandSampler
 from sb3_udrl.commands.calibration import calibration
+from sb3_udrl.commands.command import Command
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
 from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
@@ -187,7 +189,7 @@ class UDRL(CommandedAlgorithm):
             self.command_space,
             make=cast(type[BehaviorPolicy], self.policy_class),
             obedient_kwargs=further.get("policy_kwargs"),
-            obedient_temperature=further.get("temperature", 1.0),
+            obedient_temperature=further.get("temperature", 0.7),
             **self.policy_kwargs,
         )
 
@@ -210,6 +212,22 @@ class UDRL(CommandedAlgorithm):
     def score_card(self) -> ScoreCard:
         """What the model delivered when it was asked, at the end of its training; empty where that was not measured."""
         return ScoreCard.from_plain(self._measured) if self._measured else ScoreCard()
+
+    def remember(self) -> None:
+        if self.obedience is None:
+            super().remember()
+        elif self.obedience.archive_episodes and self.policy.experience is not None:
+            self.policy.experience.remember(self.obedience.hindsight.totals())
+
+    def warn_beyond(self, command: Command) -> None:
+        for part, values in command.parts.items():
+            reach, value = self.score_card.reachable(part), float(values[0])
+            if reach is not None and not np.isnan(value) and not reach[0] <= value <= reach[1]:
+                warnings.warn(
+                    f"{part}={value:g} is beyond what this model was measured to deliver, {reach[0]:g} to {reach[1]:g}: see "
+                    "model.score_card",
+                    stacklevel=3,
+                )
 
     def _check_arguments(self) -> None:
         if self.patience is not None and self.patience < 1:
