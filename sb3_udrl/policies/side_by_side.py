@@ -59,13 +59,14 @@ class SideBySide(BehaviorPolicy):
             defaults.pop("net_arch", None)
         others = [part for part in command_space.parts if part.name != "advantage"]
         self.striving = make(observation_space, action_space, lr_schedule, command_space=CommandSpace(["advantage"]), **kwargs)
-        self.obedient = make(
-            observation_space,
-            action_space,
-            lr_schedule,
-            command_space=CommandSpace(others),
-            **{**kwargs, **defaults, **given},
-        )
+        with th.random.fork_rng(devices=[]):  # draws go on as if the first one was alone
+            self.obedient = make(
+                observation_space,
+                action_space,
+                lr_schedule,
+                command_space=CommandSpace(others),
+                **{**kwargs, **defaults, **given},
+            )
         self.make, self.obedient_kwargs, self.kwargs = make, obedient_kwargs, kwargs
         self.register_buffer("obedient_temperature", th.tensor(float(obedient_temperature)))
         self.register_buffer("corrections", th.full((2, 2, N_KNOTS), th.nan))  # sampled, greedy: delivered, to ask for
