@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import Episode
@@ -35,7 +34,7 @@ class Obedience:
     :param archive_size: capacity of the archive in transitions; less where these are large
     :param gradient_steps: gradient steps per transition that is collected
     :param learning_rate: falls linearly from this to a fiftieth
-    :param practice_share: share of the episodes that practice
+    :param practice_share: share of the environment steps that practice takes, once it has begun
     :param practice_start: share of training after which practice begins
     :param rng: source of randomness, which the first behavior function does not share
     :raises ValueError: if an argument is out of its range
@@ -69,6 +68,7 @@ class Obedience:
         self.hindsight = Hindsight(archive, space)
         self.practiced: deque[tuple[dict[str, float], dict[str, float], bool]] = deque(maxlen=_REMEMBERED)
         self.n_updates = 0
+        self._practice_steps, self._practice_from = 0.0, np.inf  # spent on practice; when it began
         self._owed = 0.0  # gradient steps that are due, a fraction included
 
     @property
@@ -102,33 +102,36 @@ class Obedience:
         self.n_updates += report.n_updates
         return FitReport(report.n_updates, {f"obedient_{name}": value for name, value in report.metrics.items()})
 
-    def draw_practice(self, n: int, remaining: float) -> NDArray[np.bool_]:
+    def practice_is_due(self, num_timesteps: int, remaining: float) -> bool:
         """
-        Which of the episodes that start now practice.
+        Whether an episode that starts now should practice.
 
-        :param n: number of episodes
+        :param num_timesteps: environment steps so far
         :param remaining: share of the environment steps of ``learn`` that is still to come
-        :return: ``(n,)``
         """
-        if self.practice_share == 0 or self.n_updates == 0 or 1 - remaining < self.practice_start:
-            return np.zeros(n, dtype=np.bool_)
-        return self.rng.random(n) < self.practice_share
+        if self.n_updates == 0 or 1 - remaining < self.practice_start:
+            return False
+        self._practice_from = min(self._practice_from, num_timesteps)
+        return self._practice_steps < self.practice_share * (num_timesteps - self._practice_from)
 
-    def draw_commands(self, n: int) -> Command:
-        """
-        Returns to practice, and what is typical of the rest.
-
-        :param n: number of commands
-        """
+    def draw_command(self) -> Command:
+        """A return to practice, and what is typical of the rest, one row; its horizon counts as practiced from now on."""
         archive = self.hindsight.buffer
         part = self.wanted
         asked = np.array([asked[part] for asked, _, _ in self.practiced])
         achieved = np.array([achieved[part] for _, achieved, _ in self.practiced])
         totals = self.hindsight.totals()[:, 0]
         edges, weights = practice_weights(totals, archive.lengths, asked, achieved)
-        band = self.rng.choice(len(weights), size=n, p=weights)
-        values = self.rng.uniform(edges[band], edges[band + 1])
-        return self.policy.initial_command(n, {part: values})
+        band = self.rng.choice(len(weights), p=weights)
+        value = self.rng.uniform(edges[band], edges[band + 1])
+        command = self.policy.initial_command(1, {part: value})
+        self._practice_steps += self._expected_steps(command)
+        return command
+
+    def _expected_steps(self, command: Command) -> float:
+        if "horizon" in command.parts:
+            return float(command["horizon"][0])
+        return float(self.hindsight.buffer.lengths.mean())
 
     def add(self, episode: Episode, asked: Command | None = None, greedy: bool = False) -> None:
         """
@@ -141,6 +144,7 @@ class Obedience:
         self.hindsight.buffer.add(episode)
         if asked is not None:
             space = self.hindsight.command_space
+            self._practice_steps += len(episode) - self._expected_steps(asked)
             achieved = {part.name: part.achieved(episode) for part in space.parts}
             self.practiced.append(({name: float(asked[name][0]) for name in space.names}, achieved, greedy))
 
@@ -155,6 +159,7 @@ class Obedience:
             "practiced": self.practiced,
             "n_updates": self.n_updates,
             "owed": self._owed,
+            "practice": (self._practice_steps, self._practice_from),
             "rng": self.rng,
         }
 
@@ -166,3 +171,4 @@ class Obedience:
         """
         self.hindsight, self.practiced, self.rng = state["hindsight"], state["practiced"], state["rng"]
         self.n_updates, self._owed = state["n_updates"], state["owed"]
+        self._practice_steps, self._practice_from = state["practice"]

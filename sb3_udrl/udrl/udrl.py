@@ -297,14 +297,14 @@ class UDRL(CommandedAlgorithm):
         self._practicing = self._practicing & ~starts
         if self.obedience is None:
             return practicing
-        practicing[starts] = self.obedience.draw_practice(int(starts.sum()), self._current_progress_remaining)
-        n = int(practicing.sum())
-        if n > 0:
-            self._running.begin(practicing, self.obedience.draw_commands(n))
-            drawn = float(cast(SideBySide, self.policy).obedient_temperature)
-            greedy = self.obedience.rng.random((n, 1)) < 0.5
-            self._practice_temperature[practicing] = np.where(greedy, 0.0, drawn)
-            self._practicing = self._practicing | practicing
+        policy = cast(SideBySide, self.policy)
+        for env in np.flatnonzero(starts):
+            if self.obedience.practice_is_due(self.num_timesteps, self._current_progress_remaining):
+                practicing[env] = True
+                self._running.begin(np.arange(self.n_envs) == env, self.obedience.draw_command())
+                greedy = self.obedience.rng.random() < 0.5
+                self._practice_temperature[env] = 0.0 if greedy else float(policy.obedient_temperature)
+        self._practicing = self._practicing | practicing
         return practicing
 
     def store(self, episode: Episode, env: int) -> None:
