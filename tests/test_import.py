@@ -23,7 +23,7 @@ def test_importing_the_package_loads_only_sb3():
 
 
 def test_public_names():
-    import sb3_udrl
+    import sb3_udrl.evaluation
 
     assert sb3_udrl.__all__ == ["UDRL", "Command", "CommandPolicy", "EpisodicReplayBuffer"]
     for module in (sb3_udrl, sb3_udrl.commands, sb3_udrl.evaluation, sb3_udrl.policies, sb3_udrl.buffers):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Observation, n_rows
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace, make_command
 from sb3_udrl.commands.parts import PARTS
-
-if TYPE_CHECKING:
-    from sb3_udrl.buffers import EpisodicReplayBuffer
-    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 
 class CommandSampler(BaseCallback):
@@ -28,7 +25,7 @@ class CommandSampler(BaseCallback):
     :param verbose: verbosity level, as for every SB3 callback
     """
 
-    model: CommandedAlgorithm
+    model: Any  # a CommandedModel; to callbacks, models are SB3's
 
     @property
     def replay_buffer(self) -> EpisodicReplayBuffer:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.commands.model import CommandedModel
 from sb3_udrl.policies import BehaviorPolicy
 
-if TYPE_CHECKING:
-    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
-
-def check_arguments(model: CommandedAlgorithm) -> None:
+def check_arguments(model: CommandedModel) -> None:
     """
     Refuse arguments that are out of their range.
 
@@ -44,7 +40,7 @@ def check_arguments(model: CommandedAlgorithm) -> None:
         raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
 
 
-def make_replay_buffer(model: CommandedAlgorithm) -> EpisodicReplayBuffer:
+def make_replay_buffer(model: CommandedModel) -> EpisodicReplayBuffer:
     """
     An empty buffer of the class and with the arguments that were given.
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import safe_mean
 
+from sb3_udrl.commands.model import CommandedModel
 from sb3_udrl.policies import FitReport
-
-if TYPE_CHECKING:
-    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 
 def record_training(logger: Logger, report: FitReport, learning_rate: float, n_updates: int, fit_time: float) -> None:
@@ -33,7 +30,7 @@ def record_training(logger: Logger, report: FitReport, learning_rate: float, n_u
     logger.record("train/fit_time", fit_time)
 
 
-def record_outcomes(model: CommandedAlgorithm) -> None:
+def record_outcomes(model: CommandedModel) -> None:
     """
     Record what recent episodes were asked for and achieved, and the command that ``predict`` starts with.
 
@@ -55,7 +52,7 @@ def record_outcomes(model: CommandedAlgorithm) -> None:
         logger.record("command/achieved_horizon", outcomes.achieved("horizon").mean())
 
 
-def dump_logs(model: CommandedAlgorithm, iterations: int) -> None:
+def dump_logs(model: CommandedModel, iterations: int) -> None:
     """
     Write SB3's own figures and those about commands and buffer to the logger.
 

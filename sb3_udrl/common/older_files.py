@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.model import CommandedModel
 from sb3_udrl.commands.outcomes import Outcome
 from sb3_udrl.labels import AdvantageLabeler, Hindsight
-
-if TYPE_CHECKING:
-    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 _OF_LABELS = {  # arguments of the replay buffer that are arguments of the labels of advantages now
     "gamma",
@@ -26,7 +24,7 @@ _OF_LABELS = {  # arguments of the replay buffer that are arguments of the label
 }
 
 
-def upgrade_settings(model: CommandedAlgorithm) -> None:
+def upgrade_settings(model: CommandedModel) -> None:
     """
     Bring what an earlier revision saved, or a constructor was given as then, to today's attributes.
 
@@ -51,7 +49,7 @@ def upgrade_settings(model: CommandedAlgorithm) -> None:
         model.outcomes.rows.append(Outcome(asked, {"return": achieved_return, "horizon": achieved_horizon}))
 
 
-def upgrade_running_state(state: dict[str, Any], model: CommandedAlgorithm) -> dict[str, Any]:
+def upgrade_running_state(state: dict[str, Any], model: CommandedModel) -> dict[str, Any]:
     """
     The content of a file of :meth:`save_replay_buffer` in today's terms.
 

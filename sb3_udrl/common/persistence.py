@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch as th
 from stable_baselines3.common.save_util import load_from_pkl, save_to_pkl
 
+from sb3_udrl.commands.model import CommandedModel
 from sb3_udrl.common.older_files import upgrade_running_state
 from sb3_udrl.labels import Hindsight
 
-if TYPE_CHECKING:
-    from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
-
-def save_running_state(model: CommandedAlgorithm, target: Any) -> None:
+def save_running_state(model: CommandedModel, target: Any) -> None:
     """
     Save the replay buffer and all else that training needs to go on as if never stopped: labels, the state of the random
     generators and of exploration, and the commands of the episodes that are about to start.
@@ -34,7 +32,7 @@ def save_running_state(model: CommandedAlgorithm, target: Any) -> None:
     save_to_pkl(target, state, model.verbose)
 
 
-def load_running_state(model: CommandedAlgorithm, source: Any) -> None:
+def load_running_state(model: CommandedModel, source: Any) -> None:
     """
     Load what :func:`save_running_state` saved. As with SB3's replay buffers, the file is a pickle: trust its origin.
 

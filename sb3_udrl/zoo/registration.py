@@ -14,18 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_udrl import UDRL
+from sb3_udrl.algorithms import ALGORITHMS
 from sb3_udrl.commands.rewards import set_tracked_env
 from sb3_udrl.zoo.hyperparams import hyperparams_path
 
 if TYPE_CHECKING:
     from rl_zoo3.exp_manager import ExperimentManager
-
-# The Zoo expects the name of the class in lower case
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"udrl": UDRL}
 
 MARK = "_sb3_udrl"
 
@@ -69,10 +65,11 @@ def patch_hyperparams_opt(module: ModuleType) -> None:
 
     :param module: ``rl_zoo3.hyperparams_opt``
     """
-    from sb3_udrl.zoo.search_space import convert_udrl_params, sample_udrl_params  # Optuna is slow to import
+    from sb3_udrl.zoo.search_space import SEARCH_SPACES  # Optuna is slow to import
 
-    module.HYPERPARAMS_SAMPLER.setdefault("udrl", sample_udrl_params)
-    module.HYPERPARAMS_CONVERTER.setdefault("udrl", convert_udrl_params)
+    for name, (sample, convert) in SEARCH_SPACES.items():
+        module.HYPERPARAMS_SAMPLER.setdefault(name, sample)
+        module.HYPERPARAMS_CONVERTER.setdefault(name, convert)
 
 
 def patch_exp_manager(module: ModuleType) -> None:

@@ -5,6 +5,7 @@ The Zoo keeps only the suggested values of a trial, and asks for a converter whe
 (``--trial-id``). So the sampler is the converter, applied to what it suggested, and the two cannot drift apart.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -91,3 +92,9 @@ def convert_udrl_params(sampled_params: Params) -> Params:
         "policy_kwargs": policy_kwargs,
         **params,
     }
+
+
+# Name of the algorithm -> what suggests its hyperparameters, and what turns suggested values into arguments
+SEARCH_SPACES: dict[str, tuple[Callable[..., Params], Callable[[Params], Params]]] = {
+    "udrl": (sample_udrl_params, convert_udrl_params)
+}

@@ -1,0 +1,8 @@
+"""The package's algorithms by the names that command lines and the RL Zoo know them by: the class name in lower case."""
+
+from __future__ import annotations
+
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.udrl import UDRL
+
+ALGORITHMS: dict[str, type[CommandedAlgorithm]] = {"udrl": UDRL}
