@@ -62,7 +62,7 @@ def load_running_state(model: CommandedModel, source: Any) -> None:
     model.hindsight, model.rng = hindsight, rng
     th.set_rng_state(torch_rng_state)
     th.cuda.set_rng_state_all(cuda_rng_states[: th.cuda.device_count()])
-    same_envs = len(running[-1]) == model.n_envs
+    same_envs = len(running[-1]) == model.n_envs and tuple(running[0].parts) == model.command_space.names
     if same_envs:
         model._running.resume(*running)
     model.restore_further(further, same_envs)
