@@ -330,6 +330,8 @@ class UDRL(CommandedAlgorithm):
         report = self.policy.fit(self.hindsight, options)
         if self.obedience is None:
             return report
+        if self.num_timesteps < self._obedient_until:  # counted from zero again
+            self._obedient_until = 0
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
         obedient = self.obedience.fit(n_collected, batch_size, self._normalizer, self._current_progress_remaining)
