@@ -13,7 +13,7 @@ from sb3_udrl.evaluation import evaluate_policy
 
 
 def main() -> None:
-    """Print the row of the table in ``docs/guide/commands.md``."""
+    """Print the row of the table in ``docs/modules/udrl.md``."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("model", help="saved model (.zip)")
     parser.add_argument("--env", required=True, help="environment id")
@@ -21,13 +21,14 @@ def main() -> None:
     args = parser.parse_args()
 
     model = UDRL.load(args.model, device="cpu")
+    column = model.command_space.names.index("return")  # in the state of ``predict``
     errors: list[float] = []
 
     def compare(local: dict, _: dict) -> None:
         """Remaining return as ``predict`` estimates it against what is really left, once per step and environment."""
-        asked, i = model.policy.eval_command[0].item(), local["i"]
+        asked, i = model.policy.own_command()["return"][0], local["i"]
         left = asked - (local["current_rewards"][i] - local["rewards"][i])  # before this step's reward
-        errors.append(abs(local["states"][0][i] - left))
+        errors.append(abs(local["states"][0][i, column] - left))
 
     rows = []
     for evaluate, callback in ((evaluate_policy, None), (evaluate_with_estimate, compare)):
