@@ -255,3 +255,26 @@ class Clock(gym.Env):
 
     def _observation(self):
         return np.full(1, min(self.n_ticks, 12) / 12, dtype=np.float32)
+
+
+class Shift(gym.Env):
+    """
+    Action 1 works, which pays 1, action 0 idles, and action 2 goes home, at the latest after ``limit`` steps. The observation
+    never changes, so that only the remaining command says what to do; return and horizon can be asked for apart.
+    """
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, limit=6):
+        self.limit = limit
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n_steps = 0
+        return np.ones(1, dtype=np.float32), {}
+
+    def step(self, action):
+        self.n_steps += 1
+        home = bool(action == 2)
+        return np.ones(1, dtype=np.float32), float(action == 1), home, self.n_steps == self.limit and not home, {}
