@@ -95,7 +95,7 @@ def assert_same_parameters(first, second):
     """Bit-identical, not just close."""
     assert first.keys() == second.keys()
     for name in first:
-        assert (first[name] == second[name]).all(), name
+        assert np.array_equal(first[name], second[name], equal_nan=True), name
 
 
 def assert_same_batches(first, second):

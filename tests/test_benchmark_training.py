@@ -151,7 +151,7 @@ GRIDS = {
     "commands, taken",
     [
         ("any", ["return and horizon", "return", "horizon"]),
-        ("absolute", ["return and horizon"]),  # both or none
+        ("absolute", ["return and horizon", "return", "horizon"]),  # one of them is filled in from experience
         ("relative", []),
         (["return"], ["return"]),
         (["horizon", "return"], ["return and horizon", "return", "horizon"]),

@@ -136,7 +136,7 @@ def takes(model: Any, grid: Grid) -> bool:
     :return: whether it can be asked for these parts
     """
     space = getattr(model, "command_space", None)
-    return space is not None and (set(grid) <= set(space.names) if space.partial else set(grid) == set(space.names))
+    return space is not None and set(grid) <= set(space.names)
 
 
 def follow_commands(model: Any, eval_env: VecEnv, run: Run) -> list[dict[str, Any]]:

@@ -70,13 +70,14 @@ class CommandSpace:
         """
         return {part.name: part.amounts(step) for part in self.parts if isinstance(part, SummedPart) and part.name != "return"}
 
-    def make(self, command: CommandLike, n_envs: int = 1) -> Command:
+    def make(self, command: CommandLike, n_envs: int = 1, gaps: bool | None = None) -> Command:
         """
         A checked command with one row per environment.
 
         :param command: a desired return, a pair of desired return and desired horizon, a dictionary of values by part, or a
             ``Command``; values are numbers or ``(n_envs,)``
         :param n_envs: number of rows
+        :param gaps: whether parts may be missing; by default where the behavior function learns with gaps
         :raises ValueError: if a part is unknown or missing, or a value not finite, out of range or of another shape
         """
         values = values_by_part(command)
@@ -87,7 +88,7 @@ class CommandSpace:
         for part in self.parts:
             row = as_rows(f"desired {part.name}", values.get(part.name, np.nan), n_envs)
             given = part.name in values and not isinstance(command, Command)  # there, NaN stands for "not asked"
-            if np.isnan(row).any() and (given or not self.partial):
+            if np.isnan(row).any() and (given or not (self.partial if gaps is None else gaps)):
                 wrong = "is NaN" if given else f"is missing: this model takes {' and '.join(self.names)} together"
                 raise ValueError(f"command={command!r}: the desired {part.name} {wrong}")
             part.check(row)

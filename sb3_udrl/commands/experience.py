@@ -28,14 +28,17 @@ class Experience(nn.Module):
     """
 
     totals: th.Tensor
+    n_known: th.Tensor
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
         self.names = names
-        self.register_buffer("totals", th.full((_N_ROWS, len(names)), th.nan))  # saved with the weights
+        self.register_buffer("totals", th.zeros(_N_ROWS, len(names)))  # saved with the weights
+        self.register_buffer("n_known", th.zeros((), dtype=th.int64))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.setdefault(f"{prefix}totals", th.full_like(self.totals, th.nan))  # revisions before 0.2 saved none
+        for name, empty in self.named_buffers():
+            state_dict.setdefault(f"{prefix}{name}", th.zeros_like(empty))  # revisions before 0.2 saved none
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def remember(self, totals: NDArray[np.float64]) -> None:
@@ -44,16 +47,14 @@ class Experience(nn.Module):
 
         :param totals: newest last, ``(n_episodes, n_parts)``
         """
-        rows = np.full((_N_ROWS, len(self.names)), np.nan)
         if len(totals) > _N_ROWS:
             totals = totals[np.sort(spread_over(totals[:, 0], _N_ROWS))]
-        rows[: len(totals)] = totals
-        self.totals.copy_(th.as_tensor(rows))
+        self.totals[: len(totals)] = th.as_tensor(totals)
+        self.n_known.fill_(len(totals))
 
     def known(self) -> NDArray[np.float64]:
         """The remembered totals, ``(n, n_parts)``."""
-        rows = self.totals.cpu().numpy().astype(np.float64)
-        return rows[~np.isnan(rows).any(1)]
+        return self.totals[: int(self.n_known)].cpu().numpy().astype(np.float64)
 
     def grid(self, name: str, n: int) -> NDArray[np.float64]:
         """

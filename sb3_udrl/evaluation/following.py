@@ -192,7 +192,7 @@ def _checked(space: CommandSpace, command: Any, desired_horizons: Any = None) ->
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1 or 0 in next(iter(shapes.values())):
         raise ValueError(f"command has values of the shapes {shapes}: give lists of the same length, an entry per command")
     given: CommandLike = Command(values) if isinstance(command, Command) else values
-    return space.make(given, len(next(iter(values.values()))))
+    return space.make(given, len(next(iter(values.values()))), gaps=True)
 
 
 def experienced_commands(model: CommandedAlgorithm | BehaviorPolicy, n_commands: int = 9) -> Command:

@@ -136,6 +136,11 @@ class ForestPolicy(BehaviorPolicy):
 
     # Learning
 
+    @classmethod
+    def obedient_defaults(cls, action_space: spaces.Space[Any]) -> dict[str, Any]:
+        """An archive is large, and hardly changes."""
+        return {"max_transitions": 30_000, "refit_share": 0.5}
+
     def fit(self, hindsight: Hindsight, options: FitOptions) -> FitReport:
         """
         Fit a new estimator to the transitions of the buffer, if that has changed enough since the last time.

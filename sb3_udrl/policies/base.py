@@ -193,7 +193,8 @@ class BehaviorPolicy(BasePolicy):
             if not isinstance(command, int | float | np.number):
                 raise ValueError(f"desired_horizon={desired_horizon}: goes with a desired return, not with {command!r}")
             command = (command, desired_horizon)
-        asked = self.command_space.make(command, 1)
+        asked = self.command_space.make(command, 1, gaps=True)
+        self.initial_command(1, asked)  # raises where it cannot be completed
         rows = self.command_space.to_rows(asked)[0]
         self.eval_command = th.as_tensor(rows, dtype=th.float32, device=self.eval_command.device)
 
@@ -234,8 +235,17 @@ class BehaviorPolicy(BasePolicy):
             such commands
         :return: where some of several parts are asked for, the others are what was typical of episodes that achieved these
         """
-        initial = self.command_space.make(self.own_command() if command is None else command, n_envs)
-        return initial if self.experience is None or not self.command_space.partial else self.experience.completed(initial)
+        initial = self.command_space.make(self.own_command() if command is None else command, n_envs, gaps=True)
+        if self.experience is not None:
+            initial = self.experience.completed(initial)
+        missing = [name for name in self.command_space.names if np.isnan(initial[name]).any()]
+        if missing and not self.command_space.partial:
+            together = " and ".join(self.command_space.names)
+            raise ValueError(
+                f"command={command!r}: the desired {missing[0]} is missing: this model takes {together} together as long as it "
+                "has no experience"
+            )
+        return initial
 
     def predict(
         self,
