@@ -54,8 +54,9 @@ class CommandSpace:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The parts of which an episode says by itself what it achieved: all but advantages."""
-        return tuple(part.name for part in self.parts if part.measured)
+        """The parts of which an episode says by itself what it achieved: all but advantages; a return comes first."""
+        names = [part.name for part in self.parts if part.measured]
+        return tuple(sorted(names, key=lambda name: name != "return"))
 
     @property
     def recorded(self) -> tuple[str, ...]:
