@@ -74,7 +74,7 @@ class Obedience:
     @property
     def wanted(self) -> str:
         """The part that bands, practice and calibration go by: the return, if it is one."""
-        return self.hindsight.command_space.names[0]
+        return self.hindsight.command_space.measured[0]
 
     @property
     def archive_episodes(self) -> int:
