@@ -113,7 +113,7 @@ class SideBySide(BehaviorPolicy):
         self.corrections[int(greedy)] = th.nan if points is None else th.as_tensor(points)
 
     def _corrected(self, command: Command, greedy: bool) -> Command:
-        points, wanted = self.corrections[int(greedy)].cpu().numpy().astype(np.float64), self.obedient.command_space.names[0]
+        points, wanted = self.corrections[int(greedy)].cpu().numpy().astype(np.float64), self.command_space.measured[0]
         others = [name for name in command.parts if name != wanted]
         alone = np.logical_and.reduce([command.asks_for(wanted), *(~command.asks_for(name) for name in others)])
         if np.isnan(points).any() or not alone.any():
