@@ -459,7 +459,10 @@ class CommandedAlgorithm(BaseAlgorithm):
             with trusting(trusted):
                 if trusted is not None:
                     check_settings(path, kwargs.get("custom_objects"))
-                return super().load(path, *args, **kwargs)
+                model = super().load(path, *args, **kwargs)
+            if "guidance" in kwargs:  # else that of the saved weights
+                model.policy.guidance = kwargs["guidance"]
+            return model
         except (FileNotFoundError, PermissionError):
             raise
         except (AssertionError, KeyError, OSError) as error:
