@@ -281,9 +281,8 @@ def test_models_of_obedience_can_be_built_and_take_the_commands_that_they_can_ta
     taken = {grid for grid, values in run.commands.items() if takes(model, values)}
     assert taken == {"UDRL": set(run.commands), "UDRL absolute": set(run.commands)}.get(name, set())
     for grid in taken:
-        model.command_space.make(
-            run.commands[grid], len(run.commands[grid]["return" if "return" in grid else "horizon"]), gaps=True
-        )
+        n_commands = len(next(iter(run.commands[grid].values())))
+        model.command_space.make(run.commands[grid], n_commands, gaps=True)
     if name == "UDRL absolute":
         assert (model.buffer_size, model.train_freq, model.n_envs) == (100_000, 250, 8)
     eval_env.close()

@@ -31,7 +31,7 @@ class Energy(SummedPart):
         ("any", ("return", "horizon", "advantage"), True, 0.1, ("return", "horizon")),
         (["return", "horizon"], ("return", "horizon"), True, 0.1, ("return", "horizon")),
         (["horizon"], ("horizon",), True, 0.0, ("horizon",)),
-        ([Horizon(), "return"], ("horizon", "return"), True, 0.1, ("horizon", "return")),
+        ([Horizon(), "return"], ("horizon", "return"), True, 0.1, ("return", "horizon")),  # the return first
         ([Energy(), "advantage"], ("energy", "advantage"), True, 0.1, ("energy",)),
     ],
     ids=str,

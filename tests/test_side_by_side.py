@@ -272,6 +272,7 @@ def test_guidance_is_saved_with_the_weights(tmp_path):
     loaded = UDRL.load(tmp_path / "model", device=DEVICE)
     for policy in (loaded.policy, SideBySide.load(tmp_path / "policy", device=DEVICE)):
         assert policy.guidance == 1.5
+    assert UDRL.load(tmp_path / "model", device=DEVICE, guidance=3.0).policy.guidance == 3
     observations = rows_of(VECTOR, 50)
     np.testing.assert_array_equal(*(each.predict(observations, deterministic=True)[0] for each in (model, loaded)))
 

@@ -34,6 +34,7 @@ from sb3_udrl.common.persistence import load_running_state, save_running_state
 from sb3_udrl.common.running import RunningEpisodes
 from sb3_udrl.common.trust import check_settings, trusting
 from sb3_udrl.labels import Hindsight
+from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
@@ -114,6 +115,11 @@ class CommandedAlgorithm(BaseAlgorithm):
     def replay_buffer(self) -> EpisodicReplayBuffer:
         """The stored episodes."""
         return self.hindsight.buffer
+
+    @property
+    def score_card(self) -> ScoreCard:
+        """What the model delivered when it was asked, at the end of its training; empty where that was not measured."""
+        return ScoreCard()
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """

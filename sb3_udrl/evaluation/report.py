@@ -49,6 +49,13 @@ def main(arguments: list[str] | None = None) -> None:
         returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)
         print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
 
+    card = model.score_card
+    reach = card.reachable()
+    if reach is not None:
+        print(
+            f"  score card of {len(card)} episodes of practice: returns from {reach[0]:.1f} to {reach[1]:.1f}, mean error "
+            f"{card.error('return', True):.1f} greedy, {card.error('return', False):.1f} sampled"
+        )
     space, experience = model.command_space, model.policy.experience
     if experience is not None:
         part = experience.names[0]

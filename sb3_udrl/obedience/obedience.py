@@ -67,7 +67,7 @@ class Obedience:
         archive = make_archive(policy.observation_space, policy.action_space, archive_size, space.recorded, rng)
         self.hindsight = Hindsight(archive, space)
         self.practiced: deque[tuple[dict[str, float], dict[str, float], bool]] = deque(maxlen=_REMEMBERED)
-        self.n_updates = 0
+        self.n_updates = self.n_practiced = 0
         self._practice_steps, self._practice_from = 0.0, np.inf  # spent on practice; when it began
         self._owed = 0.0  # gradient steps that are due, a fraction included
 
@@ -146,6 +146,7 @@ class Obedience:
             space = self.hindsight.command_space
             self._practice_steps += len(episode) - self._expected_steps(asked)
             achieved = {part.name: part.achieved(episode) for part in space.parts}
+            self.n_practiced += 1
             self.practiced.append(({name: float(asked[name][0]) for name in space.names}, achieved, greedy))
 
     def score_card(self) -> ScoreCard:
@@ -158,6 +159,7 @@ class Obedience:
             "hindsight": self.hindsight,
             "practiced": self.practiced,
             "n_updates": self.n_updates,
+            "n_practiced": self.n_practiced,
             "owed": self._owed,
             "practice": (self._practice_steps, self._practice_from),
             "rng": self.rng,
@@ -170,5 +172,5 @@ class Obedience:
         :param state: that of another one
         """
         self.hindsight, self.practiced, self.rng = state["hindsight"], state["practiced"], state["rng"]
-        self.n_updates, self._owed = state["n_updates"], state["owed"]
+        self.n_updates, self.n_practiced, self._owed = state["n_updates"], state["n_practiced"], state["owed"]
         self._practice_steps, self._practice_from = state["practice"]

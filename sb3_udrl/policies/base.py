@@ -242,8 +242,8 @@ class BehaviorPolicy(BasePolicy):
         if missing and not self.command_space.partial:
             together = " and ".join(self.command_space.names)
             raise ValueError(
-                f"command={command!r}: the desired {missing[0]} is missing: this model takes {together} together as long as it "
-                "has no experience"
+                f"command={command!r}: the desired {missing[0]} is missing: this model takes {together} together as long as "
+                "it has no experience"
             )
         return initial
 

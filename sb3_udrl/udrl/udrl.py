@@ -25,7 +25,7 @@ from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptio
 from sb3_udrl.policies.side_by_side import SideBySide
 
 _OF_THE_POLICY = ("policy_kwargs", "temperature")  # among obedience_kwargs
-_OF_OBEDIENCE = ("obedience", "_practicing", "_practice_temperature", "_obedient_until")
+_OF_OBEDIENCE = ("obedience", "_practicing", "_practice_temperature", "_obedient_until", "_n_measured")
 
 SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
 
@@ -169,6 +169,7 @@ class UDRL(CommandedAlgorithm):
         self._noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
         self._practicing = np.zeros(self.n_envs, dtype=np.bool_)  # which running episodes practice obedience
         self._practice_temperature = np.zeros((self.n_envs, 1), dtype=np.float32)
+        self._n_measured = 0  # episodes of practice that the score card has seen
         self._obedient_until = self.num_timesteps  # the obedient behavior function has learned for the steps until then
         self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
@@ -210,8 +211,7 @@ class UDRL(CommandedAlgorithm):
 
     @property
     def score_card(self) -> ScoreCard:
-        """What the model delivered when it was asked, at the end of its training; empty where that was not measured."""
-        return ScoreCard.from_plain(self._measured) if self._measured else ScoreCard()
+        return ScoreCard.from_plain(self._measured) if self._measured else super().score_card
 
     def remember(self) -> None:
         if self.obedience is None:
@@ -335,11 +335,16 @@ class UDRL(CommandedAlgorithm):
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
         obedient = self.obedience.fit(n_collected, batch_size, self._normalizer, self._current_progress_remaining)
-        card = self.obedience.score_card()
-        self._measured = card.to_plain()
+        if self.obedience.n_practiced > self._n_measured:
+            self._measure(self.obedience.score_card())
+        return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
+
+    def _measure(self, card: ScoreCard) -> None:
+        """Take over what practice says of the model: its score card, and what to ask for instead where that helps."""
+        assert self.obedience is not None
+        self._measured, self._n_measured = card.to_plain(), self.obedience.n_practiced
         for greedy in (False, True):
             cast(SideBySide, self.policy).correct(greedy, calibration(*card.episodes(self.obedience.wanted, greedy)))
-        return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_warm_up", "_noise", "_temperature", "_act", *_OF_OBEDIENCE]
