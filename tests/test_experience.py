@@ -152,7 +152,7 @@ def test_it_is_saved_with_the_weights(tmp_path):
 # In models
 
 
-@pytest.mark.parametrize("commands", ["any", ["return", "horizon"]], ids=str)
+@pytest.mark.parametrize("commands", ["any", ["return", "horizon"], "absolute"], ids=str)
 def test_a_model_fills_in_what_its_own_episodes_were_like(commands, tmp_path):
     model = tiny_model(make_vec(FixedStart), commands=commands).learn(400)
     observation = np.zeros(2, np.float32)
@@ -165,6 +165,21 @@ def test_a_model_fills_in_what_its_own_episodes_were_like(commands, tmp_path):
     model.policy.save(tmp_path / "policy")
     for loaded in (UDRL.load(tmp_path / "model", device=DEVICE), type(model.policy).load(tmp_path / "policy", device=DEVICE)):
         np.testing.assert_array_equal(loaded.predict(observation, command={"horizon": 8})[1][0][0], row)
+
+
+def test_models_that_are_always_asked_for_both_need_experience_to_fill_in_one():
+    model = tiny_model(make_vec(FixedStart), commands="absolute")
+    observation = np.zeros(2, np.float32)
+    for command in ({"return": 3}, {"horizon": 3}, {}):
+        with pytest.raises(ValueError, match="is missing: this model takes return and horizon together"):
+            model.predict(observation, command=command)
+        with pytest.raises(ValueError, match="is missing: this model takes return and horizon together"):
+            model.set_command(command)
+    model.learn(200)
+    model.set_command({"return": 3})
+    np.testing.assert_array_equal(model.predict(observation)[1][0], [[3, 8]])
+    with pytest.raises(ValueError, match="is missing"):
+        model.predict(observation, command={})
 
 
 def test_there_is_none_where_nothing_can_be_measured():

@@ -100,7 +100,7 @@ def test_no_practice(kwargs):
 
 def test_practice_has_its_share_of_the_episodes():
     model = model_of(make_vec(TwoArms, 4), practice_share=0.25, practice_start=0.0, gradient_steps=0.05)
-    seen = practicing_over_time(model, 6_000)
+    seen = practicing_over_time(model, 3_000)
     after = seen[seen[:, 1].argmax() :, 1]
     assert after.mean() / 4 == pytest.approx(0.25, abs=0.03)
 
