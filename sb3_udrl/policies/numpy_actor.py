@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch as th
@@ -13,17 +13,32 @@ from torch import nn
 
 from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.policies.action_heads import ActionHead
 from sb3_udrl.policies.numpy_parts import NumpyLayer, numpy_linear
-
-if TYPE_CHECKING:
-    from sb3_udrl.policies.base import Actor
-    from sb3_udrl.policies.command_policy import CommandPolicy
 
 Floats = NDArray[np.float32]
 
 
-def numpy_network(policy: CommandPolicy, layers: list[NumpyLayer]) -> Callable[[Any, Command], Floats]:
+class VectorNetwork(Protocol):
+    """A network that reads vectors, as far as it matters here; see ``CommandPolicy``."""
+
+    observation_space: spaces.Space[Any]
+    command_space: CommandSpace
+    features_extractor: Any
+    feature_standardizer: Any
+    command_standardizer: Any
+    trunk: Any
+    action_head: ActionHead
+
+    def fixed_scales(self) -> list[tuple[int, float]]:
+        """Columns of the command that are scaled by a given factor, with that factor."""
+
+    def guided(self, network: Callable[[Command], Any], command: Command) -> Any:
+        """Parameters of the action distribution under guidance."""
+
+
+def numpy_network(policy: VectorNetwork, layers: list[NumpyLayer]) -> Callable[[Any, Command], Floats]:
     """
     A function of observations and commands with the results of ``policy.forward``, by its weights as they are now. It
     computes on the CPU, wherever the network lies.
@@ -58,7 +73,9 @@ def numpy_network(policy: CommandPolicy, layers: list[NumpyLayer]) -> Callable[[
     return forward
 
 
-def numpy_actor(policy: CommandPolicy, network: Callable[[Any, Command], Floats], rng: np.random.Generator) -> Actor:
+def numpy_actor(
+    policy: VectorNetwork, network: Callable[[Any, Command], Floats], rng: np.random.Generator
+) -> Callable[[Any, Command, Floats], Array]:
     """
     A function that draws actions as ``policy.act`` does.
 
@@ -74,7 +91,7 @@ def numpy_actor(policy: CommandPolicy, network: Callable[[Any, Command], Floats]
     return act
 
 
-def _standardization(policy: CommandPolicy) -> tuple[Floats, Floats, Floats]:
+def _standardization(policy: VectorNetwork) -> tuple[Floats, Floats, Floats]:
     """Mean, factor and bound of each feature and of each input of the command, ``(features_dim + n_inputs,)`` each."""
     dims = (policy.features_extractor.features_dim, len(policy.command_space.input_names))
     modules: tuple[nn.Module, ...] = (policy.feature_standardizer, policy.command_standardizer)
