@@ -136,6 +136,16 @@ class ForestPolicy(BehaviorPolicy):
 
     # Learning
 
+    @property
+    def guidance(self) -> float:
+        """Always 1: only networks are guided."""
+        return 1.0
+
+    @guidance.setter
+    def guidance(self, guidance: float) -> None:
+        if guidance != 1:
+            raise ValueError(f"guidance={guidance}: moves the outputs of networks, not those of forests; leave it at 1")
+
     @classmethod
     def obedient_defaults(cls, action_space: spaces.Space[Any]) -> dict[str, Any]:
         """An archive is large, and hardly changes."""
