@@ -254,6 +254,14 @@ def test_models_that_were_always_asked_for_something_refuse_guidance(commands):
     model.predict(observation, guidance=1)
 
 
+@pytest.mark.parametrize("commands", ["any", ["return", "horizon"]], ids=str)
+def test_forests_refuse_guidance(commands):
+    model = UDRL("ForestPolicy", make_vec(FixedStart), commands=commands, seed=0)
+    with pytest.raises(ValueError, match=r"guidance=2: .*not those of forests"):
+        model.predict(np.zeros(2, np.float32), guidance=2)
+    assert model.policy.guidance == 1
+
+
 @pytest.mark.parametrize("guidance", [-1, np.inf, NAN])
 def test_guidance_out_of_its_range(guidance):
     model = random_model()
