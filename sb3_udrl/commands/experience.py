@@ -34,7 +34,7 @@ class Experience(nn.Module):
         super().__init__()
         self.names = names
         self.register_buffer("totals", th.zeros(_N_ROWS, len(names)))  # saved with the weights
-        self.register_buffer("n_known", th.zeros((), dtype=th.int64))
+        self.register_buffer("n_known", th.zeros(()))  # a float, as all of SB3's state
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name, empty in self.named_buffers():
