@@ -8,7 +8,7 @@ from helpers import CommandSpy, episode, make_vec, probe_model, small_buffer, ti
 from probe_envs import CostlySteps, Scripted, TwoArms
 from stable_baselines3.common.logger import configure
 
-from sb3_udrl import Command
+from sb3_udrl import UDRL, Command
 from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import (
     CommandFollowing,
@@ -247,7 +247,19 @@ def test_a_masked_agent_sees_the_average_command():
 
 
 def test_only_networks_that_take_commands_can_be_masked():
-    model = tiny_model(make_vec(TwoArms))
-    model.policy = object()
-    with pytest.raises(ValueError, match="model has a object: only a CommandPolicy can be masked"), mask_command(model):
-        pass
+    model = UDRL("ForestPolicy", make_vec(TwoArms))
+    with pytest.raises(ValueError, match="has a ForestPolicy, which has no network: only a network can be masked"):
+        with mask_command(model):
+            pass
+
+
+def test_both_behavior_functions_of_a_policy_are_masked():
+    model = tiny_model(make_vec(TwoArms), commands="any")
+    inputs = []
+    hooks = [net.embed.register_forward_hook(lambda _, given, __: inputs.append(given[0])) for net in model.policy.networks()]
+    with mask_command(model):
+        for command in ({"advantage": 2.0}, {"return": 5.0, "horizon": 3}):
+            model.predict(np.ones((1, 1), np.float32), command=command)
+    for hook in hooks:
+        hook.remove()
+    assert len(inputs) == 2 and all((given == 0).all() for given in inputs)

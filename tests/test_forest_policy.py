@@ -390,4 +390,5 @@ def test_through_the_zoo(monkeypatch, tmp_path):
     zoo_main.main(["train", *zoo, "-n", "400", "--eval-freq", "-1", "--device", "cpu", "-params", *settings])
     zoo_main.main(["enjoy", *zoo, "-n", "20", "--no-render", "--device", "cpu"])
     model = UDRL.load(tmp_path / "logs/udrl/CartPole-v1_1/CartPole-v1.zip", trusted=[])
-    assert isinstance(model.policy, ForestPolicy) and len(model.policy.learned.estimator.estimators_) == 3
+    striving = model.policy.striving
+    assert isinstance(striving, ForestPolicy) and len(striving.learned.estimator.estimators_) == 3

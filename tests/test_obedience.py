@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers import DEVICE, CommandSpy, Recorder, make_vec, parameters_of, tiny_model
-from probe_envs import FixedStart, TwoArms, TwoPaths
+from probe_envs import FixedStart, Shift, TwoArms, TwoPaths
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl import UDRL
+from sb3_udrl.buffers import Episode
 from sb3_udrl.buffers.bands import N_BANDS
 from sb3_udrl.commands.parts import SummedPart
 from sb3_udrl.obedience.archive import MAX_BYTES, bytes_per_transition, make_archive
@@ -347,3 +348,15 @@ def test_episodes_of_a_relative_model_go_on_in_one_that_takes_everything(tmp_pat
     model.learn(300).save_replay_buffer(tmp_path / "buffer")
     relative.load_replay_buffer(tmp_path / "buffer")
     relative.learn(60, reset_num_timesteps=False)
+
+
+def test_a_replay_buffer_that_was_filled_reaches_the_archive():
+    model = UDRL("CommandPolicy", make_vec(Shift, 2), commands="any", learning_starts=0, device="cpu", seed=0)
+    rng = np.random.default_rng(0)
+    for length in rng.integers(1, 6, 40):
+        observations = np.zeros((length, *model.observation_space.shape), model.observation_space.dtype)
+        actions = rng.integers(2, size=length)
+        model.replay_buffer.add(Episode(observations, actions, rng.normal(size=length).astype(np.float32)))
+    model.train(5, 16)
+    assert model.obedience.archive_episodes == 40
+    assert len(model.policy.experience.known()) == 40

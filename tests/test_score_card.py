@@ -37,9 +37,9 @@ def test_episodes_that_asked_for_something_else_do_not_count():
 
 def test_what_is_reachable():
     wide = card(*[(0, value, value % 2 == 0) for value in range(101)])
-    assert wide.reachable() == pytest.approx((5, 95))
-    assert SOME.reachable()[1] < 25
-    assert SOME.reachable("horizon") is None
+    assert wide.reachable() == (0, 100)
+    assert SOME.reachable() is None  # too few episodes to say
+    assert wide.reachable("horizon") is None
 
 
 def test_which_way_to_act_obeys_better():
@@ -94,7 +94,7 @@ def test_commands_beyond_what_was_measured_are_warned_of():
     model = practiced()
     low, high = model.score_card.reachable()
     for beyond in (high + 1, low - 1):
-        with pytest.warns(UserWarning, match="is beyond what this model was measured to deliver"):
+        with pytest.warns(UserWarning, match="is beyond what this model delivered when it was measured"):
             model.set_command({"return": beyond})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

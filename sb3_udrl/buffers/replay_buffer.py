@@ -41,9 +41,10 @@ class EpisodicReplayBuffer:
     :param action_space: space of one environment
     :param max_episodes: capacity in episodes; no bound if None
     :param retention: what a full buffer keeps: ``"recent"`` (first in, first out), ``"best"`` (highest return,
-        then longest) or ``"mixed"`` (half and half, as in the upside-down-rl package)
+        then longest), ``"mixed"`` (half and half, as in the upside-down-rl package) or ``"bands"`` (equally wide bands of
+        return alike)
     :param sampling: ``"transitions"`` or ``"episodes"`` (uniform over these), ``"return"`` or ``"rank"``
-        (exponentially weighted by return or by its rank)
+        (exponentially weighted by return or by its rank), or ``"bands"`` (equally wide bands of return alike)
     :param sampling_temperature: width of the exponential weights; lower prefers better episodes more
     :param trailing_probability: share of segments that run to the end of their episode, the others end at random:
         1 in arXiv 1912.02877, 0.75 in the upside-down-rl package

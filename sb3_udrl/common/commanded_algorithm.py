@@ -51,21 +51,21 @@ class CommandedAlgorithm(SavedAlgorithm):
         self,
         policy: str | type[BehaviorPolicy],
         env: GymEnv | str | None,
-        learning_rate: float | Schedule,
+        learning_rate: float | Schedule = 1e-3,
         *,
-        buffer_size: int,
-        learning_starts: int,
-        batch_size: int,
-        train_freq: int | tuple[int, str],
-        gradient_steps: int | float,
-        commands: str | Sequence[str | CommandPart],
-        command_sampler: str | type[CommandSampler],
-        command_sampler_kwargs: dict[str, Any] | None,
-        label_kwargs: dict[str, dict[str, Any]] | None,
-        max_episode_steps: int,
-        replay_buffer_class: type[EpisodicReplayBuffer] | None,
-        replay_buffer_kwargs: dict[str, Any] | None,
-        stats_window_size: int,
+        buffer_size: int = 100_000,
+        learning_starts: int = 2_000,
+        batch_size: int = 256,
+        train_freq: int | tuple[int, str] = 250,
+        gradient_steps: int | float = 0.1,
+        commands: str | Sequence[str | CommandPart] = "absolute",
+        command_sampler: str | type[CommandSampler] = "adaptive",
+        command_sampler_kwargs: dict[str, Any] | None = None,
+        label_kwargs: dict[str, dict[str, Any]] | None = None,
+        max_episode_steps: int = 100_000,
+        replay_buffer_class: type[EpisodicReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -266,7 +266,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         self.remember()
         self._n_updates += report.n_updates
         if not self._command_is_fixed:
-            self.policy.set_command(self._command_sampler.best())
+            self.policy.set_command(self._taken(self._command_sampler.best()))
         record_training(self.logger, report, learning_rate, self._n_updates, time.perf_counter() - started)
 
     def dump_logs(self, iterations: int = 0) -> None:
@@ -294,7 +294,12 @@ class CommandedAlgorithm(SavedAlgorithm):
             raise ValueError(
                 f"{type(self._command_sampler).__name__}.sample() returned None: return a Command, with a row each"
             )
-        return self.policy.initial_command(int(starts.sum()), command)
+        return self.policy.initial_command(int(starts.sum()), self._taken(command))
+
+    def _taken(self, command: Command) -> Command:
+        """A sampler's command without the parts that this model does not take, unless these are all: then it is refused."""
+        taken = {name: values for name, values in command.parts.items() if name in self.command_space}
+        return Command(taken) if taken else command
 
     @property
     def _normalizer(self) -> VecNormalize | None:

@@ -123,15 +123,17 @@ def mask_command(model: CommandedAlgorithm | BehaviorPolicy) -> Iterator[None]:
     ``policy_kwargs=dict(conditioning="masked")``.
 
     :param model: a model with a ``CommandPolicy``, or that policy
-    :raises ValueError: if the policy is of another kind
+    :raises ValueError: if the policy has no network
     """
-    from sb3_udrl.policies import CommandPolicy  # policies import this package
-
-    policy = getattr(model, "policy", model)
-    if not isinstance(policy, CommandPolicy):
-        raise ValueError(f"model has a {type(policy).__name__}: only a CommandPolicy can be masked")
-    hook = policy.trunk.register_forward_pre_hook(lambda _, inputs: (inputs[0], th.zeros_like(inputs[1])))
+    policy: Any = getattr(model, "policy", model)
+    if not policy.networks():
+        raise ValueError(f"model has a {type(policy).__name__}, which has no network: only a network can be masked")
+    hooks = [
+        network.register_forward_pre_hook(lambda _, inputs: (inputs[0], th.zeros_like(inputs[1])))
+        for network in policy.networks()
+    ]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()

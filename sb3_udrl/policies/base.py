@@ -118,6 +118,10 @@ class BehaviorPolicy(BasePolicy):
         """What learns by gradient, by the path of the attribute; part of what is saved."""
         return {} if self.optimizer is None else {"optimizer": self.optimizer}
 
+    def networks(self) -> list[th.nn.Module]:
+        """The networks that take features and a standardized command; here, there are none."""
+        return []
+
     @property
     def explorer(self) -> BehaviorPolicy:
         """The behavior function that collects most of the experience."""
@@ -238,6 +242,9 @@ class BehaviorPolicy(BasePolicy):
         initial = self.command_space.make(self.own_command() if command is None else command, n_envs, gaps=True)
         if self.experience is not None:
             initial = self.experience.completed(initial)
+        if "advantage" in self.command_space:  # who is asked for nothing does as usual
+            nothing = np.logical_and.reduce([np.isnan(values) for values in initial.parts.values()])
+            initial = Command({**initial.parts, "advantage": np.where(nothing, 0.0, initial["advantage"])})
         missing = [name for name in self.command_space.names if np.isnan(initial[name]).any()]
         if missing and not self.command_space.partial:
             together = " and ".join(self.command_space.names)

@@ -38,7 +38,7 @@ class CommandPolicy(GradientFit):
     :param net_arch: sizes of the hidden layers after the features extractor
     :param activation_fn: non-linearity of the hidden layers
     :param conditioning: how the command enters: ``"gating"`` (every layer), ``"first_gating"``, ``"prelu"``,
-        ``"bilinear"``, ``"concat"``, ``"linear"`` (behind the last layer) or ``"masked"`` (no command)
+        ``"bilinear"``, ``"concat"``, ``"concat_gating"``, ``"linear"`` (behind the last layer) or ``"masked"`` (no command)
     :param embedding_dim: the command is embedded to this size first; 0 for no embedding
     :param return_scale: factor on desired returns; by default they are standardized by the data
     :param horizon_scale: factor on desired horizons; by default they are standardized by the data
@@ -218,6 +218,9 @@ class CommandPolicy(GradientFit):
                 setattr(cls, name, getattr(BehaviorPolicy, name))
         if own.keys() & {"forward", "_features", "_command_input"} and "numpy_network" not in own:
             cls.numpy_network = _torch_only  # type: ignore[method-assign,assignment]
+
+    def networks(self) -> list[nn.Module]:
+        return [self.trunk]
 
     def noise_dims(self) -> int:
         return self.action_head.noise_dims

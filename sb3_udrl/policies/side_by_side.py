@@ -68,6 +68,7 @@ class SideBySide(BehaviorPolicy):
                 **{**kwargs, **defaults, **given},
             )
         self.make, self.obedient_kwargs, self.kwargs = make, obedient_kwargs, kwargs
+        self.obedient.experience = self.experience  # one and the same
         self.register_buffer("obedient_temperature", th.tensor(float(obedient_temperature)))
         self.register_buffer("corrections", th.full((2, 2, N_KNOTS), th.nan))  # sampled, greedy: delivered, to ask for
 
@@ -99,6 +100,9 @@ class SideBySide(BehaviorPolicy):
             for inner, optimizer in getattr(self, name).optimizers.items()
         }
 
+    def networks(self) -> list[th.nn.Module]:
+        return [*self.striving.networks(), *self.obedient.networks()]
+
     @property
     def explorer(self) -> BehaviorPolicy:
         return self.striving
@@ -125,9 +129,7 @@ class SideBySide(BehaviorPolicy):
         initial = self.command_space.make(self.own_command() if command is None else command, n_envs)
         if deterministic is not None:
             initial = self._corrected(initial, deterministic)
-        initial = super().initial_command(n_envs, initial)
-        nothing = np.logical_and.reduce([np.isnan(values) for values in initial.parts.values()])
-        return Command({**initial.parts, "advantage": np.where(nothing, 0.0, initial["advantage"])})
+        return super().initial_command(n_envs, initial)
 
     def asks_to_obey(self, command: Command) -> NDArray[np.bool_]:
         """

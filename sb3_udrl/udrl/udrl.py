@@ -54,8 +54,8 @@ class UDRL(CommandedAlgorithm):
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
     :param sde_share: share of the variance of continuous actions that is one function of the situation through an episode
     :param commands: what can be asked for: ``"absolute"``, a return within a horizon; ``"relative"``, to do so much better
-        than usual from here, which often learns faster; or a list of parts, of which any may be left out: ``"return"``,
-        ``"horizon"``, ``"advantage"``, or a ``CommandPart``
+        than usual from here, which often learns faster; ``"any"``, each of these and all together; or a list of parts, of
+        which any may be left out: ``"return"``, ``"horizon"``, ``"advantage"``, or a ``CommandPart``
     :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
         ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)``
         takes its place
@@ -224,8 +224,8 @@ class UDRL(CommandedAlgorithm):
             reach, value = self.score_card.reachable(part), float(values[0])
             if reach is not None and not np.isnan(value) and not reach[0] <= value <= reach[1]:
                 warnings.warn(
-                    f"{part}={value:g} is beyond what this model was measured to deliver, {reach[0]:g} to {reach[1]:g}: see "
-                    "model.score_card",
+                    f"{part}={value:g} is beyond what this model delivered when it was measured, {reach[0]:g} to "
+                    f"{reach[1]:g}: see model.score_card",
                     stacklevel=3,
                 )
 
@@ -332,6 +332,9 @@ class UDRL(CommandedAlgorithm):
             return report
         if self.num_timesteps < self._obedient_until:  # counted from zero again
             self._obedient_until = 0
+        if self.obedience.archive_episodes == 0:  # a replay buffer that was filled or loaded
+            for index in range(self.replay_buffer.n_episodes):
+                self.obedience.add(self.replay_buffer.episode(index))
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
         obedient = self.obedience.fit(n_collected, batch_size, self._normalizer, self._current_progress_remaining)
