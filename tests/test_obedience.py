@@ -360,3 +360,14 @@ def test_a_replay_buffer_that_was_filled_reaches_the_archive():
     model.train(5, 16)
     assert model.obedience.archive_episodes == 40
     assert len(model.policy.experience.known()) == 40
+
+
+def test_practice_goes_on_when_steps_are_counted_from_zero_again():
+    obedience = tiny_model(make_vec(FixedStart), commands="any").learn(96).obedience
+    obedience.n_updates, obedience.practice_share = 1, 0.5
+    assert not obedience.practice_is_due(1_000, 0.1)  # nothing is due at its very beginning
+    assert obedience.practice_is_due(1_100, 0.1)
+    obedience._practice_steps = 200.0
+    assert not obedience.practice_is_due(1_100, 0.1)
+    assert not obedience.practice_is_due(10, 0.1)
+    assert obedience.practice_is_due(20, 0.1)

@@ -111,7 +111,8 @@ class Obedience:
         """
         if self.n_updates == 0 or 1 - remaining < self.practice_start:
             return False
-        self._practice_from = min(self._practice_from, num_timesteps)
+        if num_timesteps < self._practice_from:  # it begins, or steps are counted from zero again
+            self._practice_from, self._practice_steps = num_timesteps, 0.0
         return self._practice_steps < self.practice_share * (num_timesteps - self._practice_from)
 
     def draw_command(self) -> Command:
