@@ -110,9 +110,10 @@ def test_episodes_of_practice_stay_among_themselves():
     model = model_of(make_vec(FixedStart, 2), **OFTEN)
     with CommandSpy(model) as spy:
         model.learn(1_600)
-    archive, n_practiced = model.obedience.hindsight.buffer, len(model.obedience.practiced)
-    assert 20 < n_practiced < 100
-    assert archive.n_episodes_added == 200 == model.replay_buffer.n_episodes_added + n_practiced
+    archive = model.obedience.hindsight.buffer
+    n_practiced = len(model.obedience.practiced)
+    assert 20 < n_practiced <= 100
+    assert archive.n_episodes_added == 200 == model.replay_buffer.n_episodes_added + model.obedience.n_practiced
     commands = np.concatenate(spy.commands)
     practiced = ~np.isnan(commands[:, 0])
     assert practiced.any()
@@ -365,9 +366,10 @@ def test_a_replay_buffer_that_was_filled_reaches_the_archive():
 def test_practice_goes_on_when_steps_are_counted_from_zero_again():
     obedience = tiny_model(make_vec(FixedStart), commands="any").learn(96).obedience
     obedience.n_updates, obedience.practice_share = 1, 0.5
-    assert not obedience.practice_is_due(1_000, 0.1)  # nothing is due at its very beginning
-    assert obedience.practice_is_due(1_100, 0.1)
-    obedience._practice_steps = 200.0
-    assert not obedience.practice_is_due(1_100, 0.1)
-    assert not obedience.practice_is_due(10, 0.1)
-    assert obedience.practice_is_due(20, 0.1)
+    assert not obedience.practice_is_due(1_000, 0.1, 0)  # nothing is due at its very beginning
+    assert obedience.practice_is_due(1_100, 0.1, 0)
+    assert not obedience.practice_is_due(1_100, 0.1, 7)  # those that run take eight steps each
+    obedience._practice_steps = 200
+    assert not obedience.practice_is_due(1_100, 0.1, 0)
+    assert not obedience.practice_is_due(10, 0.1, 0)
+    assert obedience.practice_is_due(20, 0.1, 0)

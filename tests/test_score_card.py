@@ -66,7 +66,7 @@ def test_as_plain_lists_and_back():
 
 def practiced(**kwargs):
     obedience = {"practice_share": 0.5, "practice_start": 0.0, "gradient_steps": 0.1}
-    return tiny_model(make_vec(FixedStart), commands="any", obedience_kwargs=obedience, **kwargs).learn(800)
+    return tiny_model(make_vec(FixedStart), commands="any", obedience_kwargs=obedience, **kwargs).learn(1_600)
 
 
 def test_models_measure_what_they_practice_and_remember_it(tmp_path):

@@ -68,7 +68,7 @@ class Obedience:
         self.hindsight = Hindsight(archive, space)
         self.practiced: deque[tuple[dict[str, float], dict[str, float], bool]] = deque(maxlen=_REMEMBERED)
         self.n_updates = self.n_practiced = 0
-        self._practice_steps, self._practice_from = 0.0, np.inf  # spent on practice; when it began
+        self._practice_steps, self._practice_from = 0, np.inf  # spent on practice; when it began
         self._owed = 0.0  # gradient steps that are due, a fraction included
 
     @property
@@ -102,53 +102,52 @@ class Obedience:
         self.n_updates += report.n_updates
         return FitReport(report.n_updates, {f"obedient_{name}": value for name, value in report.metrics.items()})
 
-    def practice_is_due(self, num_timesteps: int, remaining: float) -> bool:
+    def practice_is_due(self, num_timesteps: int, remaining: float, n_running: int) -> bool:
         """
         Whether an episode that starts now should practice.
 
         :param num_timesteps: environment steps so far
         :param remaining: share of the environment steps of ``learn`` that is still to come
+        :param n_running: episodes of practice that have not ended
         """
         if self.n_updates == 0 or 1 - remaining < self.practice_start:
             return False
         if num_timesteps < self._practice_from:  # it begins, or steps are counted from zero again
-            self._practice_from, self._practice_steps = num_timesteps, 0.0
-        return self._practice_steps < self.practice_share * (num_timesteps - self._practice_from)
+            self._practice_from, self._practice_steps = num_timesteps, 0
+        expected = self._practice_steps + n_running * self.hindsight.buffer.lengths.mean()
+        return bool(expected < self.practice_share * (num_timesteps - self._practice_from))
 
     def draw_command(self) -> Command:
-        """A return to practice, and what is typical of the rest, one row; its horizon counts as practiced from now on."""
-        archive = self.hindsight.buffer
-        part = self.wanted
+        """What to practice: a return that is thinly covered or badly obeyed, and what is typical of the rest, one row."""
+        archive, part = self.hindsight.buffer, self.wanted
         asked = np.array([asked[part] for asked, _, _ in self.practiced])
         achieved = np.array([achieved[part] for _, achieved, _ in self.practiced])
-        totals = self.hindsight.totals()[:, 0]
-        edges, weights = practice_weights(totals, archive.lengths, asked, achieved)
+        edges, weights = practice_weights(self.hindsight.totals()[:, 0], archive.lengths, asked, achieved)
         band = self.rng.choice(len(weights), p=weights)
-        value = self.rng.uniform(edges[band], edges[band + 1])
-        command = self.policy.initial_command(1, {part: value})
-        self._practice_steps += self._expected_steps(command)
-        return command
+        return self.policy.initial_command(1, {part: self.rng.uniform(edges[band], edges[band + 1])})
 
-    def _expected_steps(self, command: Command) -> float:
-        if "horizon" in command.parts:
-            return float(command["horizon"][0])
-        return float(self.hindsight.buffer.lengths.mean())
-
-    def add(self, episode: Episode, asked: Command | None = None, greedy: bool = False) -> None:
+    def add(self, episode: Episode) -> None:
         """
         Keep an episode, if there is room for one of its kind.
 
         :param episode: a finished episode
-        :param asked: what it was asked for as practice, one row; None if it was none
-        :param greedy: whether it took the most likely actions
         """
         self.hindsight.buffer.add(episode)
-        if asked is not None:
-            space = self.hindsight.command_space
-            self._practice_steps += len(episode) - self._expected_steps(asked)
-            achieved = {part.name: part.achieved(episode) for part in space.parts}
-            self.n_practiced += 1
-            self.practiced.append(({name: float(asked[name][0]) for name in space.names}, achieved, greedy))
+
+    def add_practice(self, episode: Episode, asked: Command, greedy: bool) -> None:
+        """
+        Keep an episode of practice, and what came of it.
+
+        :param episode: a finished episode
+        :param asked: what it was asked for, one row
+        :param greedy: whether it took the most likely actions
+        """
+        self.add(episode)
+        self._practice_steps += len(episode)
+        space = self.hindsight.command_space
+        achieved = {part.name: part.achieved(episode) for part in space.parts}
+        self.n_practiced += 1
+        self.practiced.append(({name: float(asked[name][0]) for name in space.names}, achieved, greedy))
 
     def score_card(self) -> ScoreCard:
         """What the last episodes of practice were asked for and got."""

@@ -297,12 +297,13 @@ class UDRL(CommandedAlgorithm):
         self._practicing = self._practicing & ~starts
         if self.obedience is None:
             return practicing
-        policy = cast(SideBySide, self.policy)
+        policy, obedience = cast(SideBySide, self.policy), self.obedience
         for env in np.flatnonzero(starts):
-            if self.obedience.practice_is_due(self.num_timesteps, self._current_progress_remaining):
+            n_running = int((self._practicing | practicing).sum())
+            if obedience.practice_is_due(self.num_timesteps, self._current_progress_remaining, n_running):
                 practicing[env] = True
-                self._running.begin(np.arange(self.n_envs) == env, self.obedience.draw_command())
-                greedy = self.obedience.rng.random() < 0.5
+                self._running.begin(np.arange(self.n_envs) == env, obedience.draw_command())
+                greedy = obedience.rng.random() < 0.5
                 self._practice_temperature[env] = 0.0 if greedy else float(policy.obedient_temperature)
         self._practicing = self._practicing | practicing
         return practicing
@@ -312,7 +313,7 @@ class UDRL(CommandedAlgorithm):
             super().store(episode, env)
         elif self._practicing[env]:
             greedy = float(self._practice_temperature[env, 0]) == 0
-            self.obedience.add(episode, self._running.asked.rows([env]), greedy)
+            self.obedience.add_practice(episode, self._running.asked.rows([env]), greedy)
         else:
             super().store(episode, env)
             self.obedience.add(episode)
