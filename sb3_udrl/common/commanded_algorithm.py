@@ -294,7 +294,8 @@ class CommandedAlgorithm(SavedAlgorithm):
             raise ValueError(
                 f"{type(self._command_sampler).__name__}.sample() returned None: return a Command, with a row each"
             )
-        return self.policy.initial_command(int(starts.sum()), self._taken(command))
+        n_starts = int(starts.sum())
+        return self.policy.initial_command(n_starts, self.command_space.make(self._taken(command), n_starts))
 
     def _taken(self, command: Command) -> Command:
         """A sampler's command without the parts that this model does not take, unless these are all: then it is refused."""
