@@ -1,16 +1,19 @@
 """Two behavior functions in one model: which one acts, what they share, and how they come back."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
 from helpers import DEVICE, CommandSpy, assert_same_parameters, episode, make_vec, parameters_of, tiny_model
-from probe_envs import AnySpaces, FixedStart
+from probe_envs import AnySpaces, FixedStart, TwoArms
 from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_udrl import UDRL
 from sb3_udrl.buffers import Episode
 from sb3_udrl.commands.command import Command
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.policies.side_by_side import SideBySide
 
 NAN = np.nan
@@ -389,3 +392,29 @@ def test_rows_of_several_environments_are_asked_for_different_things():
     assert (obeys.any(1) & ~obeys.all(1)).any()
     np.testing.assert_array_equal(obeys, np.isnan(commands[..., 2]))
     assert isinstance(model.obedience.hindsight.buffer.episode(0), Episode)
+
+
+def test_a_given_temperature_holds_for_every_row_of_a_mixed_batch():
+    env = make_vec(TwoArms, 2)
+    policy = tiny_model(env, commands="any").policy
+    n = 40
+    command = policy.command_space.make(
+        Command(
+            {
+                "return": np.where(np.arange(n) % 2, 1.0, np.nan),
+                "horizon": np.where(np.arange(n) % 2, 1.0, np.nan),
+                "advantage": np.where(np.arange(n) % 2, np.nan, 1.0),
+            }
+        ),
+        n,
+    )
+    observations = th.ones(n, 1, device=policy.device)
+    cold = policy.act(observations, command, temperature=th.zeros(n, 1, device=policy.device))
+    np.testing.assert_array_equal(cold, policy.act(observations, command, deterministic=True))
+
+
+def test_the_defaults_of_the_base_are_those_of_udrl():
+    ours, base = (inspect.signature(cls.__init__).parameters for cls in (UDRL, CommandedAlgorithm))
+    shared = [name for name in base if name in ours and base[name].default is not inspect.Parameter.empty]
+    assert len(shared) > 10
+    assert {name: base[name].default for name in shared} == {name: ours[name].default for name in shared}

@@ -158,16 +158,15 @@ class SideBySide(BehaviorPolicy):
         obeys = self.asks_to_obey(command)
         if not obeys.any():
             return self.striving.act(observation, command, deterministic, temperature)
-        if temperature is None:
-            temperature = self.obedient_temperature.expand(len(obeys), 1)
+        own = self.obedient_temperature.expand(len(obeys), 1) if temperature is None else temperature
         if obeys.all():
-            return self.obedient.act(observation, command, deterministic, temperature)
+            return self.obedient.act(observation, command, deterministic, own)
         actions = np.empty((len(obeys), *(self.action_space.shape or ())), self.action_space.dtype)
-        for policy, rows in ((self.striving, ~obeys), (self.obedient, obeys)):
+        for policy, rows, freely in ((self.striving, ~obeys, temperature), (self.obedient, obeys, own)):
             chosen = th.as_tensor(rows, device=self.device)
             some = map_observation(lambda part, chosen=chosen: part[chosen], observation)
-            freely = temperature[chosen] if policy is self.obedient else None
-            actions[rows] = policy.act(some, command.rows(rows), deterministic, freely)
+            of_rows = None if freely is None else freely[chosen]
+            actions[rows] = policy.act(some, command.rows(rows), deterministic, of_rows)
         return actions
 
     def noise_dims(self) -> int:

@@ -68,7 +68,8 @@ class UDRL(CommandedAlgorithm):
         :attr:`BehaviorPolicy.guidance <sb3_udrl.policies.BehaviorPolicy.guidance>`
     :param observation_space: space of one environment, for models without an environment (``env=None``)
     :param action_space: space of one environment, for models without an environment
-    :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs
+    :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs;
+        where there are two behavior functions, the one for advantages
     :param validation_fraction: share of the episodes that is held out, with ``patience``
     :param max_episode_steps: an episode that has not ended after so many steps is an error
     :param replay_buffer_class: class of the replay buffer, by default ``EpisodicReplayBuffer``
