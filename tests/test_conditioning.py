@@ -15,9 +15,9 @@ N, FEATURES, WIDTH = 5, 3, 4
 FEATURES_IN, COMMANDS = th.randn(N, FEATURES), th.randn(N, 2)
 
 
-def trunk(conditioning, net_arch=(WIDTH, WIDTH), embedding_dim=0, activation_fn=nn.ReLU):
+def trunk(conditioning, net_arch=(WIDTH, WIDTH), activation_fn=nn.ReLU):
     th.manual_seed(1)
-    return ConditionedMlp(FEATURES, list(net_arch), activation_fn, conditioning, embedding_dim)
+    return ConditionedMlp(FEATURES, list(net_arch), activation_fn, conditioning)
 
 
 def test_gating_multiplies_every_layer():
@@ -63,12 +63,10 @@ def test_concat_is_one_more_input():
     th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
 
 
-@pytest.mark.parametrize("embedding_dim", [0, 8])
-def test_linear_leaves_the_last_layer_what_is_linear_in_the_command(embedding_dim):
-    net = trunk("linear", embedding_dim=embedding_dim)
+def test_linear_leaves_the_last_layer_what_is_linear_in_the_command():
+    net = trunk("linear")
     hidden = F.relu(net.layers[1].linear(F.relu(net.layers[0].linear(FEATURES_IN))))
-    command = net.embed(COMMANDS)
-    expected = th.cat([hidden] + [command[:, k : k + 1] * hidden for k in range(command.shape[1])], 1)
+    expected = th.cat([hidden] + [COMMANDS[:, k : k + 1] * hidden for k in range(2)], 1)
     th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
 
 
@@ -80,21 +78,20 @@ def test_logits_are_linear_in_the_command():
 
 
 def test_masked_is_a_plain_network():
-    net = trunk("masked", embedding_dim=8)
+    net = trunk("masked")
     expected = F.relu(net.layers[1].linear(F.relu(net.layers[0].linear(FEATURES_IN))))
     th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
-    assert not list(net.embed.parameters())  # no dead weights
+    assert not {name for name, _ in net.named_parameters() if "linear" not in name}  # no dead weights
 
 
 @pytest.mark.parametrize("net_arch", [[], [WIDTH], [WIDTH, WIDTH]])
-@pytest.mark.parametrize("embedding_dim", [0, 8])
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
-def test_the_command_matters_unless_masked(conditioning, embedding_dim, net_arch):
-    net = trunk(conditioning, net_arch, embedding_dim)
+def test_the_command_matters_unless_masked(conditioning, net_arch):
+    net = trunk(conditioning, net_arch)
     out = net(FEATURES_IN, COMMANDS)
     assert out.shape == (N, net.latent_dim)
     if conditioning == "linear":  # each latent value also times each value of the command
-        assert net.latent_dim == (net_arch[-1] if net_arch else FEATURES) * (1 + (embedding_dim or 2))
+        assert net.latent_dim == (net_arch[-1] if net_arch else FEATURES) * 3
     else:
         assert net.latent_dim == (net_arch[-1] if net_arch else FEATURES)
     for column in range(2):
@@ -105,22 +102,15 @@ def test_the_command_matters_unless_masked(conditioning, embedding_dim, net_arch
 
 @pytest.mark.parametrize("conditioning", set(CONDITIONINGS) - {"masked"})
 def test_gradients_reach_every_weight(conditioning):
-    net = trunk(conditioning, embedding_dim=8, activation_fn=nn.Tanh)
+    net = trunk(conditioning, activation_fn=nn.Tanh)
     net(FEATURES_IN, COMMANDS).square().sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_embedding_is_a_squashed_linear_map():
-    net = trunk("concat", net_arch=[WIDTH], embedding_dim=8)
-    embedded = th.tanh(net.embed[0](COMMANDS))
-    expected = F.relu(net.layers[0].linear(th.cat([FEATURES_IN, embedded], 1)))
-    th.testing.assert_close(net(FEATURES_IN, COMMANDS), expected)
-
-
 def test_rows_do_not_mix():
     for conditioning in CONDITIONINGS:
-        net = trunk(conditioning, embedding_dim=8)
+        net = trunk(conditioning)
         together = net(FEATURES_IN, COMMANDS)
         alone = th.cat([net(FEATURES_IN[i : i + 1], COMMANDS[i : i + 1]) for i in range(N)])
         np.testing.assert_allclose(together.detach(), alone.detach(), atol=1e-6)

@@ -103,7 +103,8 @@ def test_rewards_that_are_too_large_for_single_precision():
         ("replay_buffer_kwargs", {"sampling": "best"}, r"sampling='best': choose one of \['bands', 'episodes', 'rank'"),
         ("replay_buffer_kwargs", {"trailing_probability": 2}, "trailing_probability=2: must be between 0 and 1"),
         ("policy_kwargs", {"conditioning": "film"}, r"conditioning='film': choose one of \['bilinear'"),
-        ("policy_kwargs", {"embedding_dim": -1}, "embedding_dim=-1: must be at least 0"),
+        ("policy_kwargs", {"embedding_dim": 4}, "embedding_dim=4: .* leave it away"),
+        ("obedience_kwargs", {"policy_kwargs": {"embedding_dim": 4}}, "embedding_dim=4: .* leave it away"),
         ("learning_rate", -1.0, "Invalid learning rate: -1.0"),
     ],
 )

@@ -125,7 +125,6 @@ class OwnForward(CommandPolicy):
         OwnForward(OBSERVATIONS[0], ACTIONS[0], lambda _: 1e-3),
         scrambled(conditioning="bilinear"),
         scrambled(conditioning="prelu"),
-        scrambled(embedding_dim=4),
         scrambled(activation_fn=nn.ELU),
         scrambled(spaces.Discrete(3)),
         scrambled(spaces.Box(0, 255, (1, 36, 36), np.uint8), net_arch=[4]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_udrl import UDRL
+from sb3_udrl.policies import CommandPolicy
 
 FILES = Path(__file__).parent / "data" / "v0.1.0"
+NET = {"net_arch": [16, 16]}
 NAMES = ["absolute", "relative", "relative_linear", "relative_bilinear", "forest", "forest_relative"]
 
 
@@ -26,6 +29,37 @@ def test_models_of_before_decide_alike(name: str) -> None:
     command = {"advantage": asked} if "relative" in name else (asked[0], asked[1])
     np.testing.assert_allclose(model.predict(observations, command=command, deterministic=True)[0], actions, atol=1e-6)
     np.testing.assert_allclose(model.predict(observations, deterministic=True)[0], own_actions, atol=1e-6)
+
+
+def test_a_policy_of_before_that_was_saved_alone_decides_alike() -> None:
+    policy = CommandPolicy.load(FILES / "absolute_policy.pkl", device="cpu")
+    with np.load(FILES / "decisions.npz") as stored:
+        observations, asked = stored["absolute/observations"], stored["absolute/asked"]
+        actions = stored["absolute/actions"]
+    np.testing.assert_array_equal(policy.predict(observations, command=(asked[0], asked[1]), deterministic=True)[0], actions)
+
+
+def test_a_network_that_embedded_nothing_needs_no_argument_for_that() -> None:
+    loaded = UDRL.load(FILES / "absolute.zip", device="cpu", custom_objects={"policy_kwargs": {**NET, "embedding_dim": 0}})
+    assert loaded.policy_kwargs == NET
+    two = UDRL("CommandPolicy", "CartPole-v1", commands="any", obedience_kwargs={"policy_kwargs": {**NET, "embedding_dim": 0}})
+    assert two.policy.obedient.net_arch == [16, 16]
+
+
+def test_a_network_that_embedded_commands_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"embedding_dim=4: .* must be trained anew"):
+        UDRL.load(FILES / "absolute.zip", device="cpu", custom_objects={"policy_kwargs": {**NET, "embedding_dim": 4}})
+
+
+class Embeds(CommandPolicy):
+    def __init__(self, *args: Any, embedding_dim: int = 8, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.embedding_dim = embedding_dim
+
+
+def test_a_policy_of_ones_own_may_embed_commands() -> None:
+    model = UDRL(Embeds, "CartPole-v1", policy_kwargs={"embedding_dim": 4}, device="cpu")
+    assert model.policy.embedding_dim == 4
 
 
 def test_settings_of_labels_that_the_buffer_had_reach_the_labels() -> None:

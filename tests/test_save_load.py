@@ -88,7 +88,7 @@ def test_arguments_come_back(tmp_path):
         "replay_buffer_kwargs": {"retention": "best"},
         "seed": 5,
     }
-    policy_kwargs = {"conditioning": "bilinear", "embedding_dim": 3, "activation_fn": th.nn.Tanh}
+    policy_kwargs = {"conditioning": "bilinear", "activation_fn": th.nn.Tanh}
     model = tiny_model(make_vec(Scripted), **arguments, policy_kwargs=policy_kwargs)
     model.save(tmp_path / "model")
     loaded = UDRL.load(tmp_path / "model", device=DEVICE)
@@ -276,7 +276,6 @@ def test_the_least_deviation_is_that_of_the_training_so_far(tmp_path):
 def test_policies_of_every_shape_alone(tmp_path):
     kwargs = {
         "conditioning": "prelu",
-        "embedding_dim": 0,
         "return_scale": 0.1,
         "horizon_scale": 0.2,
         "box_head": "squashed",

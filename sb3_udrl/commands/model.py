@@ -18,6 +18,7 @@ class CommandedModel(Protocol):
 
     policy: Any
     policy_class: type[Any]
+    policy_kwargs: dict[str, Any]
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     n_envs: int

@@ -12,6 +12,7 @@ from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.model import CommandedModel
 from sb3_udrl.commands.outcomes import Outcome
 from sb3_udrl.labels import AdvantageLabeler, Hindsight
+from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
 
 _OF_LABELS = {  # arguments of the replay buffer that are arguments of the labels of advantages now
     "gamma",
@@ -29,7 +30,13 @@ def upgrade_settings(model: CommandedModel) -> None:
     Bring what an earlier revision saved, or a constructor was given as then, to today's attributes.
 
     :param model: with the attributes that the constructor or the file has set
+    :raises ValueError: if it has an argument that is gone
     """
+    model.policy_kwargs = upgrade_policy_kwargs(model.policy_kwargs, model.policy_class)
+    obedience_kwargs = vars(model).get("obedience_kwargs") or {}
+    if "policy_kwargs" in obedience_kwargs:
+        own = upgrade_policy_kwargs(obedience_kwargs["policy_kwargs"], model.policy_class)
+        vars(model)["obedience_kwargs"] = {**obedience_kwargs, "policy_kwargs": own}
     if getattr(model.replay_buffer_class, "older", False):
         model.replay_buffer_class = None
     buffer_kwargs = model.replay_buffer_kwargs or {}

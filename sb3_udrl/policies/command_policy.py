@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch as th
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.utils import get_device, obs_as_tensor
 from torch import nn
 
 from sb3_udrl.buffers.arrays import map_observation, to_tensor
@@ -24,8 +24,11 @@ from sb3_udrl.policies.base import Actor, BehaviorPolicy, Noise
 from sb3_udrl.policies.conditioning import ConditionedMlp
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
 from sb3_udrl.policies.numpy_actor import numpy_actor, numpy_network
+from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
 from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
+
+SelfPolicy = TypeVar("SelfPolicy", bound="CommandPolicy")
 
 
 class CommandPolicy(GradientFit):
@@ -39,7 +42,6 @@ class CommandPolicy(GradientFit):
     :param activation_fn: non-linearity of the hidden layers
     :param conditioning: how the command enters: ``"gating"`` (every layer), ``"first_gating"``, ``"prelu"``,
         ``"bilinear"``, ``"concat"``, ``"concat_gating"``, ``"linear"`` (behind the last layer) or ``"masked"`` (no command)
-    :param embedding_dim: the command is embedded to this size first; 0 for no embedding
     :param return_scale: factor on desired returns; by default they are standardized by the data
     :param horizon_scale: factor on desired horizons; by default they are standardized by the data
     :param box_head: distribution of continuous actions: ``"gaussian"``, ``"squashed"``, ``"beta"`` or ``"discretized"``;
@@ -68,7 +70,6 @@ class CommandPolicy(GradientFit):
         net_arch: list[int] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         conditioning: str = "gating",
-        embedding_dim: int = 0,
         return_scale: float | None = None,
         horizon_scale: float | None = None,
         box_head: str | None = None,
@@ -98,16 +99,13 @@ class CommandPolicy(GradientFit):
         )
         self.net_arch = [128, 128] if net_arch is None else net_arch
         self.activation_fn, self.ortho_init = activation_fn, ortho_init
-        self.conditioning, self.embedding_dim = conditioning, embedding_dim
-        self.return_scale, self.horizon_scale = return_scale, horizon_scale
+        self.conditioning, self.return_scale, self.horizon_scale = conditioning, return_scale, horizon_scale
         self.box_head, self.box_head_kwargs = box_head, box_head_kwargs
         self.standardize_observations, self.average_weights = standardize_observations, average_weights
 
         self.features_extractor = self.make_features_extractor()
         n_inputs = len(self.command_space.input_names)
-        self.trunk = ConditionedMlp(
-            self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, embedding_dim, n_inputs
-        )
+        self.trunk = ConditionedMlp(self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, n_inputs)
         self.action_head = make_action_head(self.trunk.latent_dim, action_space, box_head, box_head_kwargs)
         self.feature_standardizer = self._make_feature_standardizer()
         self.command_standardizer = Standardizer(n_inputs)
@@ -140,7 +138,6 @@ class CommandPolicy(GradientFit):
             "net_arch": self.net_arch,
             "activation_fn": self.activation_fn,
             "conditioning": self.conditioning,
-            "embedding_dim": self.embedding_dim,
             "return_scale": self.return_scale,
             "horizon_scale": self.horizon_scale,
             "box_head": self.box_head,
@@ -153,6 +150,20 @@ class CommandPolicy(GradientFit):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
+
+    @classmethod
+    def load(cls: type[SelfPolicy], path: str, device: th.device | str = "auto") -> SelfPolicy:
+        """
+        Load a policy that was saved alone. The file is a pickle, as with SB3: trust its origin.
+
+        :param path: the file
+        :param device: of its weights
+        :raises ValueError: if it has an argument that is gone
+        """
+        saved = th.load(path, map_location=get_device(device), weights_only=False)
+        policy = cls(**upgrade_policy_kwargs(saved["data"], cls))
+        policy.load_state_dict(saved["state_dict"])
+        return policy.to(device)
 
     def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
         features = self.feature_standardizer(self._features(observation))

@@ -150,9 +150,8 @@ class ConditionedMlp(nn.Module):
     :param net_arch: sizes of the hidden layers; with none, the command acts on the features themselves
     :param activation_fn: non-linearity of the hidden layers
     :param conditioning: a key of ``CONDITIONINGS``
-    :param embedding_dim: the command is embedded to this size first; 0 passes it on as it is
     :param n_inputs: length of the standardized command
-    :raises ValueError: if ``conditioning`` is unknown, or ``embedding_dim`` negative
+    :raises ValueError: if ``conditioning`` is unknown
     """
 
     def __init__(
@@ -161,30 +160,20 @@ class ConditionedMlp(nn.Module):
         net_arch: list[int],
         activation_fn: type[nn.Module],
         conditioning: str,
-        embedding_dim: int,
         n_inputs: int = 2,
     ) -> None:
         super().__init__()
         if conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning={conditioning!r}: choose one of {sorted(CONDITIONINGS)}")
-        if embedding_dim < 0:
-            raise ValueError(f"embedding_dim={embedding_dim}: must be at least 0, which stands for no embedding")
         first, further = CONDITIONINGS[conditioning]
-        command_dim = embedding_dim or n_inputs
-        self.embed: nn.Module = nn.Identity()
-        self.embeds = bool(embedding_dim) and conditioning != "masked"
-        if self.embeds:
-            self.embed = nn.Sequential(nn.Linear(n_inputs, embedding_dim), nn.Tanh())
         if net_arch:
             sizes = [features_dim, *net_arch]
-            layers = [
-                (further if i else first)(sizes[i], sizes[i + 1], command_dim, activation_fn) for i in range(len(net_arch))
-            ]
+            layers = [(further if i else first)(sizes[i], sizes[i + 1], n_inputs, activation_fn) for i in range(len(net_arch))]
         else:
-            layers = [first(features_dim, features_dim, command_dim, nn.Identity)]
+            layers = [first(features_dim, features_dim, n_inputs, nn.Identity)]
         self.layers = nn.ModuleList(layers)
         self.linear_in_command = conditioning == "linear"
-        self.latent_dim = (net_arch[-1] if net_arch else features_dim) * (1 + command_dim * self.linear_in_command)
+        self.latent_dim = (net_arch[-1] if net_arch else features_dim) * (1 + n_inputs * self.linear_in_command)
 
     def conditioned_layers(self) -> list[ConditionedLayer]:
         """The layers, first to last."""
@@ -196,13 +185,12 @@ class ConditionedMlp(nn.Module):
         :param command: standardized, ``(n, n_inputs)``
         :return: ``(n, latent_dim)``
         """
-        embedded = self.embed(command)
         for layer in self.layers:
-            features = layer(features, embedded)
-        return with_products(features, embedded) if self.linear_in_command else features
+            features = layer(features, command)
+        return with_products(features, command) if self.linear_in_command else features
 
     def numpy_twins(self) -> list[NumpyLayer] | None:
         """The layers in numpy; None if one is known to PyTorch alone."""
         twins = [layer.numpy_twin() for layer in self.conditioned_layers()]
         known = [twin for twin in twins if twin is not None]
-        return known if len(known) == len(twins) and not self.embeds else None
+        return known if len(known) == len(twins) else None
