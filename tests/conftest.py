@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from hypothesis import HealthCheck, settings
 
-from sb3_udrl.commands.rewards import set_tracked_env
+from sb3_udrl.commands.tracking import set_tracked_env
 
 th.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

@@ -21,7 +21,7 @@ from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from sb3_udrl import UDRL
-from sb3_udrl.commands.rewards import set_tracked_env, tracked_rewards
+from sb3_udrl.commands.tracking import set_tracked_env, tracked_steps
 from sb3_udrl.zoo import __main__ as zoo_main
 from sb3_udrl.zoo import hyperparams, hyperparams_path, register, registration
 from sb3_udrl.zoo.search_space import convert_udrl_params, sample_udrl_params
@@ -97,9 +97,9 @@ def test_rewards_of_test_environments_are_tracked():
     env = rl_zoo3.create_test_env("CartPole-v1", should_render=False, hyperparams={})
     env.reset()
     env.step(np.array([0]))
-    tracked = tracked_rewards(1)
+    tracked = tracked_steps(1)
     assert tracked is not None
-    assert tracked.n_steps == 1 and tracked.last_rewards == 1.0
+    assert tracked.n_steps == 1 and tracked.rewards == 1.0
 
 
 def test_functions_imported_by_name_are_replaced_too(monkeypatch):

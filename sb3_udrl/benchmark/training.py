@@ -19,13 +19,12 @@ import torch as th
 import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_revision
 from sb3_udrl.benchmark.suite import Grid, Run
 from sb3_udrl.commands.command_space import describe
-from sb3_udrl.evaluation import command_following, track
+from sb3_udrl.evaluation import command_following, evaluate_policy
 from sb3_udrl.zoo import register
 
 MODES = {"greedy": True, "sampled": False}
@@ -63,7 +62,7 @@ class Evaluations(BaseCallback):
         cpu_seconds, wall_seconds = (paused - self.started).round(4).tolist()
         evaluation = {"step": self.model.num_timesteps, "cpu_seconds": cpu_seconds, "wall_seconds": wall_seconds}
         sync_envs_normalization(self.training_env, self.eval_env)
-        with random_state_kept(), track(self.eval_env):
+        with random_state_kept():
             for mode, deterministic in MODES.items():
                 returns, lengths = evaluate_policy(
                     self.model, self.eval_env, n_episodes, deterministic, return_episode_rewards=True

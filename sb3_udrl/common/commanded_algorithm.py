@@ -22,7 +22,7 @@ from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands import CommandLike, CommandPart, CommandSampler, make_command_sampler, make_command_space
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.outcomes import Outcomes
-from sb3_udrl.commands.rewards import track_evaluations, walk_callbacks
+from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, make_replay_buffer, parse_train_freq
 from sb3_udrl.common.logs import dump_logs, record_training
 from sb3_udrl.common.older_files import upgrade_settings

@@ -1,6 +1,6 @@
 """Evaluation under commands."""
 
-from sb3_udrl.commands.rewards import track
+from sb3_udrl.commands.tracking import track
 from sb3_udrl.evaluation.evaluate import evaluate_policy, mask_command
 from sb3_udrl.evaluation.following import (
     CommandFollowing,

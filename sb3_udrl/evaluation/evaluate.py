@@ -1,4 +1,4 @@
-"""Evaluation with exact commands: SB3's ``evaluate_policy``, with the rewards passed on to ``predict``."""
+"""Evaluation with exact commands: SB3's ``evaluate_policy``, whatever the wrappers."""
 
 from __future__ import annotations
 
@@ -9,68 +9,20 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from numpy.typing import NDArray
-from stable_baselines3.common import evaluation
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, unwrap_vec_normalize
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from stable_baselines3.common.type_aliases import PolicyPredictor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sb3_udrl.commands.command import CommandLike
+from sb3_udrl.commands.tracking import track
+from sb3_udrl.evaluation.episode_ends import EpisodeEnds
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
     from sb3_udrl.policies import BehaviorPolicy
 
 
-class RawRewards(VecEnvWrapper):
-    """
-    Remembers the raw rewards and infos of the last step, also below ``VecNormalize``.
-
-    :param venv: the environment
-    """
-
-    def __init__(self, venv: VecEnv) -> None:
-        super().__init__(venv)
-        self.raw_rewards: NDArray[Any] = np.zeros(venv.num_envs)
-        self.infos: list[dict[str, Any]] | None = None
-        self._vec_normalize = unwrap_vec_normalize(venv)
-
-    def reset(self) -> Any:
-        """Reset all environments."""
-        return self.venv.reset()
-
-    def step_wait(self) -> VecEnvStepReturn:
-        """Wait for the step, and keep its raw rewards."""
-        observations, rewards, dones, infos = self.venv.step_wait()
-        self.infos = infos
-        self.raw_rewards = rewards if self._vec_normalize is None else self._vec_normalize.get_original_reward()
-        return observations, rewards, dones, infos
-
-
-class _Commanded:
-    """What SB3's loop sees of a model: a ``predict`` that knows the command and the rewards."""
-
-    def __init__(
-        self, model: CommandedAlgorithm | BehaviorPolicy, env: RawRewards, command: CommandLike | None, guidance: float | None
-    ) -> None:
-        self.model, self.env, self.command, self.guidance = model, env, command, guidance
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[NDArray[Any], Any]:
-        return self.model.predict(
-            observation,
-            state,
-            episode_start,
-            deterministic,
-            command=self.command,
-            reward=self.env.raw_rewards,
-            info=self.env.infos,
-            guidance=self.guidance,
-        )
-
-
 def evaluate_policy(
-    model: CommandedAlgorithm | BehaviorPolicy,
+    model: PolicyPredictor | CommandedAlgorithm | BehaviorPolicy,
     env: gym.Env[Any, Any] | VecEnv,
     n_eval_episodes: int = 10,
     deterministic: bool = True,
@@ -86,32 +38,62 @@ def evaluate_policy(
     """
     As SB3's ``evaluate_policy``, with the exact remaining command at every step, whatever the wrappers.
 
-    :param model: a model or its policy
+    Returns and lengths are those of the ``Monitor``. Where episodes end above it, and in environments without one, they are
+    raw sums over the steps that the agent took. A life that is lost while the ``Monitor``'s episode goes on is no episode.
+
+    :param model: a model or its policy, of any algorithm
     :param env: the environment
-    :param n_eval_episodes: number of episodes
+    :param n_eval_episodes: number of episodes, dealt out over the environments in advance
     :param deterministic: the most likely actions instead of draws
     :param render: render the environment
     :param callback: called after each step with ``locals()`` and ``globals()``
     :param reward_threshold: minimum of the mean return
     :param return_episode_rewards: return the episodes' returns and lengths instead of mean and deviation
-    :param warn: warn if the environment has no ``Monitor``
+    :param warn: warn if the environment has no ``Monitor``, or episodes end above it
     :param command: what is asked for, as for ``predict``; by default the model's own
     :param guidance: how strongly commands are insisted on, as for ``predict``
     :return: mean and standard deviation of the returns, or lists of returns and lengths
+    :raises ValueError: if the number of episodes is below one
     :raises AssertionError: if the mean return is below ``reward_threshold``
     """
-    tracked = RawRewards(env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env]))
-    return evaluation.evaluate_policy(
-        _Commanded(model, tracked, command, guidance),
-        tracked,
-        n_eval_episodes,
-        deterministic,
-        render,
-        callback,
-        reward_threshold,
-        return_episode_rewards,
-        warn,
-    )
+    if n_eval_episodes < 1:
+        raise ValueError(f"n_eval_episodes={n_eval_episodes}: must be at least 1")
+    env = env if isinstance(env, VecEnv) else DummyVecEnv([lambda: env])  # type: ignore[list-item, return-value]
+    predictor: Any = model
+    asked = {name: value for name, value in (("command", command), ("guidance", guidance)) if value is not None}
+    ends = EpisodeEnds(env, warn)
+    # The names of what follows are SB3's: callbacks read them
+    n_envs = env.num_envs
+    episode_rewards: list[float] = []
+    episode_lengths: list[int] = []
+    episode_counts = np.zeros(n_envs, dtype=int)
+    episode_count_targets = np.array([(n_eval_episodes + i) // n_envs for i in range(n_envs)])
+    current_rewards, current_lengths = ends.returns, ends.lengths
+    observations, states, episode_starts = env.reset(), None, np.ones(n_envs, dtype=bool)
+    with track(env) as steps:
+        while (episode_counts < episode_count_targets).any():
+            actions, states = predictor.predict(
+                observations, state=states, episode_start=episode_starts, deterministic=deterministic, **asked
+            )
+            new_observations, rewards, dones, infos = env.step(actions)
+            ends.add(steps.rewards)
+            episode_starts = dones
+            for i in np.flatnonzero(episode_counts < episode_count_targets).tolist():
+                reward, done, info = rewards[i], dones[i], infos[i]
+                if callback is not None:
+                    callback(locals(), globals())
+                outcome = ends.end(i, info) if done else None
+                if outcome is not None:
+                    episode_rewards.append(outcome[0])
+                    episode_lengths.append(outcome[1])
+                    episode_counts[i] += 1
+            observations = new_observations
+            if render:
+                env.render()
+    mean_reward, std_reward = float(np.mean(episode_rewards)), float(np.std(episode_rewards))
+    if reward_threshold is not None:
+        assert mean_reward > reward_threshold, f"Mean reward below threshold: {mean_reward:.2f} < {reward_threshold:.2f}"
+    return (episode_rewards, episode_lengths) if return_episode_rewards else (mean_reward, std_reward)
 
 
 @contextmanager

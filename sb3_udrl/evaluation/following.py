@@ -14,7 +14,7 @@ from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step
-from sb3_udrl.evaluation.evaluate import RawRewards
+from sb3_udrl.commands.tracking import track
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
@@ -124,30 +124,23 @@ def run_commands(
     # Each environment plays one command after the other; those without one play the last again, uncounted
     playing = np.arange(env.num_envs)
     upcoming = env.num_envs
-    tracked = RawRewards(env)
-    observations, state, starts = tracked.reset(), None, np.ones(env.num_envs, dtype=bool)
-    while (playing < n_commands).any():
-        actions, state = model.predict(
-            observations,
-            state,
-            starts,
-            deterministic,
-            command=command.rows(np.minimum(playing, n_commands - 1)),
-            reward=tracked.raw_rewards,
-            info=tracked.infos,
-            guidance=guidance,
-        )
-        observations, _, starts, infos = tracked.step(actions)
-        counted = np.flatnonzero(playing < n_commands)
-        amounts = {
-            "return": tracked.raw_rewards,
-            "horizon": np.ones(env.num_envs),
-            **space.amounts(Step(tracked.raw_rewards, infos)),
-        }
-        for name, sums in achieved.items():
-            sums[playing[counted]] += amounts[name][counted]
-        for i in np.flatnonzero(starts):
-            playing[i], upcoming = upcoming, upcoming + 1
+    observations: Any = env.reset()
+    state, starts = None, np.ones(env.num_envs, dtype=bool)
+    with track(env) as steps:
+        while (playing < n_commands).any():
+            current = command.rows(np.minimum(playing, n_commands - 1))
+            actions, state = model.predict(observations, state, starts, deterministic, command=current, guidance=guidance)
+            observations, _, starts, _ = env.step(actions)
+            counted = np.flatnonzero(playing < n_commands)
+            amounts = {
+                "return": steps.rewards,
+                "horizon": np.ones(env.num_envs),
+                **space.amounts(Step(steps.rewards, steps.infos)),
+            }
+            for name, sums in achieved.items():
+                sums[playing[counted]] += amounts[name][counted]
+            for i in np.flatnonzero(starts):
+                playing[i], upcoming = upcoming, upcoming + 1
     return achieved
 
 

@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.buffers.arrays import Array, Observation, map_observation
 from sb3_udrl.commands.command import Command, CommandLike
-from sb3_udrl.evaluation.evaluate import RawRewards
+from sb3_udrl.commands.tracking import track
 from sb3_udrl.explain.decisions import policy_of
 
 if TYPE_CHECKING:
@@ -57,29 +57,29 @@ def play(
     """
     if n_episodes < 1:
         raise ValueError(f"n_episodes={n_episodes}: must be at least 1")
-    policy, tracked = policy_of(model), RawRewards(env)
+    policy = policy_of(model)
     last = np.cumsum([(n_episodes + i) // env.num_envs for i in range(env.num_envs)])  # first episode of the next environment
     current = np.concatenate(([0], last[:-1]))
-    observations, state, starts = tracked.reset(), None, np.ones(env.num_envs, dtype=bool)
-    steps = np.zeros(env.num_envs, dtype=np.int64)
+    observations: Any = env.reset()
+    state, starts = None, np.ones(env.num_envs, dtype=bool)
+    numbers = np.zeros(env.num_envs, dtype=np.int64)
     returns = np.zeros(n_episodes)
     kept: list[tuple[Any, ...]] = []
-    while (playing := current < last).any():
-        actions, state = policy.predict(
-            observations, state, starts, deterministic, command=command, reward=tracked.raw_rewards, info=tracked.infos
-        )
-        rows = np.flatnonzero(playing)
-        kept.append((_take(observations, rows), state[0][rows], actions[rows], current[rows], steps[rows]))
-        observations, _, starts, _ = tracked.step(actions)
-        returns[current[rows]] += tracked.raw_rewards[rows]
-        steps = np.where(starts, 0, steps + 1)
-        current = current + starts
+    with track(env) as heard:
+        while (playing := current < last).any():
+            actions, state = policy.predict(observations, state, starts, deterministic, command=command)
+            rows = np.flatnonzero(playing)
+            kept.append((_take(observations, rows), state[0][rows], actions[rows], current[rows], numbers[rows]))
+            observations, _, starts, _ = env.step(actions)
+            returns[current[rows]] += heard.rewards[rows]
+            numbers = np.where(starts, 0, numbers + 1)
+            current = current + starts
     seen, *columns = zip(*kept, strict=True)
-    asked, taken, episodes, numbers = (np.concatenate(column) for column in columns)
+    asked, taken, episodes, steps = (np.concatenate(column) for column in columns)
     order = np.argsort(episodes, kind="stable")
     everything = map_observation(lambda *parts: np.concatenate(parts), *seen)
     command_of_each = policy.command_space.from_rows(asked[order])
-    return Situations(_take(everything, order), command_of_each, taken[order], episodes[order], numbers[order], returns)
+    return Situations(_take(everything, order), command_of_each, taken[order], episodes[order], steps[order], returns)
 
 
 def _take(observations: Observation, rows: NDArray[np.int64]) -> Observation:

@@ -20,10 +20,11 @@ from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.commands.command_space import COMMAND_SPACES, CommandSpace
 from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step, as_rows
-from sb3_udrl.commands.rewards import tracked_rewards
+from sb3_udrl.commands.tracking import tracked_steps
 from sb3_udrl.labels import Hindsight
 
 PolicyState = tuple[NDArray[Any], ...]
+_UNTRACKED = -2  # a number of steps that no number of tracked steps follows
 Actor = Callable[[Any, Command, NDArray[np.float32]], NDArray[Any]]  # observations, commands, temperatures -> actions
 Noise = Callable[[Any], NDArray[np.float32]]  # observations -> draws of a standard normal distribution, (n, n_dims)
 
@@ -269,9 +270,9 @@ class BehaviorPolicy(BasePolicy):
         """
         Choose actions, and carry the remaining command along in the state.
 
-        The desired return falls by the reward of the step before. That is ``reward`` if given; else it is read from the
-        ``Monitor`` of the environment under :func:`~sb3_udrl.evaluation.track`; else it is estimated as the desired
-        return per step of the desired horizon, and as zero where no horizon is asked for.
+        The desired return falls by the reward of the step before. That is ``reward`` if given; else it is heard from the
+        environment under :func:`~sb3_udrl.evaluation.track`; else it is estimated as the desired return per step of the
+        desired horizon, and as zero where no horizon is asked for.
 
         :param observation: one observation or a batch, ``(n_envs, *observation_shape)``, or a dictionary of such
         :param state: what the last call returned; None starts new episodes
@@ -280,7 +281,7 @@ class BehaviorPolicy(BasePolicy):
         :param command: what is asked of the episodes that start here, as for :meth:`initial_command`
         :param reward: raw reward of the step before, a number or ``(n_envs,)``
         :param info: what the environments said besides at the step before, one dictionary or ``n_envs`` of them: needed by
-            parts of commands that count something in it, which stay as they are without
+            parts of commands that count something in it, which stay as they are without; heard as the reward is
         :param guidance: takes the place of :attr:`guidance` in this call
         :return: actions, ``(n_envs, *action_shape)`` or ``action_shape``, and the next state
         :raises ValueError: if an argument has the wrong shape or is not finite
@@ -322,7 +323,7 @@ class BehaviorPolicy(BasePolicy):
         info: Any,
         deterministic: bool,
     ) -> tuple[Command, PolicyState]:
-        """The command of this step, and the state: command ``(n_envs, n_parts)``, steps so far, Monitor's steps before."""
+        """The command of this step, and the state: command ``(n_envs, n_parts)``, tracked steps so far ``(n_envs,)``."""
         starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
         n_rows = n_envs if state is None else len(state[0])
         if n_rows != n_envs or len(starts) != n_envs:
@@ -332,30 +333,24 @@ class BehaviorPolicy(BasePolicy):
             )
         if state is None:
             starts = np.ones(n_envs, dtype=bool)
-            state = (
-                np.full((n_envs, len(self.command_space.names)), np.nan),
-                np.zeros(n_envs, dtype=np.int64),
-                np.zeros(n_envs, dtype=np.int64),
-            )
-        previous, steps, offsets = self.command_space.from_rows(state[0]), state[1] + 1, state[2]
-        tracked = tracked_rewards(n_envs)
+            state = (np.full((n_envs, len(self.command_space.names)), np.nan), np.full(n_envs, _UNTRACKED))
+        previous, tracked = self.command_space.from_rows(state[0]), tracked_steps(n_envs)
+        n_tracked = _UNTRACKED if tracked is None else tracked.n_steps
+        # else another environment is tracked than the one that was stepped since the last call
+        heard = tracked if (n_tracked - state[1] == 1).all() else None
         if reward is None:
-            rewards = estimated_rewards(previous)
-            if tracked is not None:
-                fresh = tracked.n_steps - offsets == steps  # else the environment is not the one that was stepped
-                rewards = np.where(fresh, tracked.last_rewards, rewards)
+            rewards = estimated_rewards(previous) if heard is None else np.asarray(heard.rewards, dtype=np.float64)
         else:
             rewards = as_rows("reward", reward, n_envs)
             if not np.isfinite(rewards).all():
                 raise ValueError(f"reward={reward}: give a finite number, or one per environment, shape ({n_envs},)")
+        if info is None and heard is not None:
+            info = heard.infos
         infos = [info] * n_envs if isinstance(info, dict) else info
         current = self.command_space.advance(previous, Step(rewards, infos))
         if starts.any():
             current = current.where(starts, self.initial_command(n_envs, command, deterministic))
-            steps = np.where(starts, 0, steps)
-            if tracked is not None:
-                offsets = np.where(starts, tracked.n_steps, offsets)
-        return current, (self.command_space.to_rows(current), steps, offsets)
+        return current, (self.command_space.to_rows(current), np.full(n_envs, n_tracked))
 
 
 def estimated_rewards(command: Command) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import functools
 import threading
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from helpers import CommandSpy, make_vec, tiny_model
@@ -12,19 +13,25 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from sb3_udrl.commands import make_command
-from sb3_udrl.commands.rewards import set_tracked_env, tracked_rewards
+from sb3_udrl.commands.tracking import set_tracked_env, tracked_steps
 from sb3_udrl.evaluation import evaluate_policy, run_commands, track
 
 REWARDS = (3.0, -1.0, 2.5, 10.0, 0.5, 7.0)
 COMMAND = (30.0, 4.0)
 
 
-def scripted(*lengths, vec_env_class=DummyVecEnv, monitor=True):
+class WithRewards(gym.Wrapper):
+    """Keeps something of its own under the name that the Monitor uses."""
+
+    rewards = 0.0
+
+
+def scripted(*lengths, vec_env_class=DummyVecEnv, monitor=True, wrapper=lambda env: env):
     """One environment per number, each of whose episodes takes that many steps."""
 
     def make(length):
         env = Scripted(lengths=(length,), rewards=REWARDS)
-        return Monitor(env) if monitor else env
+        return wrapper(Monitor(env) if monitor else env)
 
     return vec_env_class([functools.partial(make, length) for length in lengths])
 
@@ -46,6 +53,10 @@ WRAPPINGS = {
     "normalize": lambda *lengths: VecNormalize(scripted(*lengths), norm_reward=True),
     "stack": lambda *lengths: VecFrameStack(scripted(*lengths), 3),
     "normalize and stack": lambda *lengths: VecFrameStack(VecNormalize(scripted(*lengths), norm_reward=True), 3),
+    "no monitor": lambda *lengths: scripted(*lengths, monitor=False),
+    "vec monitor": lambda *lengths: VecMonitor(scripted(*lengths, monitor=False)),
+    "wrapper with rewards": lambda *lengths: scripted(*lengths, wrapper=WithRewards),
+    "subproc, wrapper with rewards": lambda *lengths: scripted(*lengths, vec_env_class=fork, wrapper=WithRewards),
     "stack and normalize": lambda *lengths: VecNormalize(VecFrameStack(scripted(*lengths), 3), norm_reward=True),
 }
 
@@ -181,7 +192,7 @@ def test_rewards_are_read_inside_of_track_only(model):
     np.testing.assert_allclose(play(model, env, 4), estimated)
 
 
-def test_an_argument_counts_more_than_the_monitor(model):
+def test_an_argument_counts_more_than_what_is_heard(model):
     env = scripted(4)
     with track(env):
         np.testing.assert_allclose(play(model, env, 3, reward=100.0), [[[30, 4]], [[-70, 3]], [[-170, 2]]])
@@ -219,26 +230,38 @@ def test_episodes_that_go_on_in_the_monitor_start_anew_for_the_agent(model):
     np.testing.assert_allclose(commands, [[30, 4], [27, 3], [30, 4], [27.5, 3], [17.5, 2]])
 
 
-def test_environments_without_monitor_are_not_tracked():
-    env = scripted(4, monitor=False)
-    env.reset()
-    with track(env):
-        assert tracked_rewards(1) is None
-    with track(VecMonitor(env)):
-        assert tracked_rewards(1) is None
-    with track(None):
-        assert tracked_rewards(1) is None
+def test_what_is_heard():
+    with track(scripted(4, 2)) as steps:
+        assert (steps.n_envs, steps.n_steps, steps.infos) == (2, 0, None)
+        steps._source.reset()
+        for n, (first, second) in enumerate([(3, 3), (-1, -1), (2.5, 3)], start=1):
+            steps._source.step([0, 0])
+            assert (steps.n_steps, steps.rewards.tolist()) == (n, [first, second])
+        assert len(steps.infos) == 2
+    with track(None) as nothing:
+        assert nothing is None and tracked_steps(1) is None
 
 
-def test_what_is_tracked():
-    env = scripted(4, 2)
-    env.reset()
-    with track(env):
-        assert [part.tolist() for part in tracked_rewards(2)] == [[0, 0], [0, 0]]
-        env.step([0, 0])
-        assert [part.tolist() for part in tracked_rewards(2)] == [[1, 1], [3, 3]]
-        env.step([0, 0])  # ends the second one's episode
-        assert [part.tolist() for part in tracked_rewards(2)] == [[2, 0], [-1, 0]]
+def test_only_vectorized_environments_are_tracked():
+    with pytest.raises(ValueError, match="give a VecEnv"), track(Scripted()):
+        pass
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda env: env, lambda env: VecNormalize(env), lambda env: VecFrameStack(VecNormalize(env), 2)]
+)
+def test_who_listens_leaves_no_trace(wrap, tmp_path):
+    """Also where two listen to the same environment, and in the file of VecNormalize."""
+    env = wrap(scripted(4))
+    layers = [env, getattr(env, "venv", env)]
+    with track(env) as first, track(env) as second:
+        env.reset()
+        env.step([0])
+        assert first.rewards.tolist() == second.rewards.tolist() == [3]
+        if isinstance(env, VecNormalize):
+            env.save(str(tmp_path / "vecnormalize.pkl"))
+            assert "step_wait" not in vars(VecNormalize.load(str(tmp_path / "vecnormalize.pkl"), scripted(4)))
+    assert not any("step_wait" in vars(layer) for layer in layers)
 
 
 def test_scopes_are_nested_and_undone_by_errors():
@@ -246,9 +269,8 @@ def test_scopes_are_nested_and_undone_by_errors():
     with track(outer):
         with pytest.raises(RuntimeError), track(inner):
             raise RuntimeError
-        outer.reset()
-        assert tracked_rewards(1) is not None and tracked_rewards(2) is None
-    assert tracked_rewards(1) is None
+        assert tracked_steps(1) is not None and tracked_steps(2) is None
+    assert tracked_steps(1) is None
 
 
 def test_threads_do_not_see_each_others_environments():
@@ -256,10 +278,10 @@ def test_threads_do_not_see_each_others_environments():
     env.reset()
     seen = []
     with track(env):
-        thread = threading.Thread(target=lambda: seen.append(tracked_rewards(1)))
+        thread = threading.Thread(target=lambda: seen.append(tracked_steps(1)))
         thread.start()
         thread.join()
-        assert tracked_rewards(1) is not None
+        assert tracked_steps(1) is not None
     assert seen == [None]
 
 
@@ -270,7 +292,7 @@ def test_a_script_may_track_for_good(model):
         np.testing.assert_allclose(play(model, env, 8), by_hand((4,), 8))
     finally:
         set_tracked_env(None)
-    assert tracked_rewards(1) is None
+    assert tracked_steps(1) is None
 
 
 def test_environments_are_left_as_they_were(model):
