@@ -30,7 +30,7 @@ def test_sampling(benchmark, buffers, n_transitions, n_batches, sampling):
     if size not in buffers:
         buffers[size] = filled_buffer(size)
     buffer = buffers[size]
-    buffer.sampling, buffer._cumulative_weights = sampling, None
+    buffer.sampling, buffer._weights = sampling, None
     hindsight = Hindsight(buffer, COMMAND_SPACES["absolute"])
 
     def draws():

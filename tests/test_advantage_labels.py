@@ -139,7 +139,7 @@ def test_labels_survive_what_is_forgotten(retention):
     for i in range(buffer.n_episodes):
         stored = buffer.episode(i)
         assert stored.truncated == (stored.observations[0, 0] // 100 % 3 == 0)
-        last = int(buffer._starts.rows[i] + buffer.lengths[i]) - 1
+        last = buffer.episode_rows(np.array([i]))[-1]
         assert buffer.column("advantage discounted returns", np.float64)[last] == stored.rewards[-1]
 
 

@@ -32,21 +32,19 @@ def test_the_copy_follows_what_is_stored_and_forgotten(retention):
 
 
 def test_only_new_rows_are_copied():
-    array = MirroredArray((), np.float32, 4, th.device(GPU))
-    array.extend(np.arange(3.0))
+    array = MirroredArray((), np.float32, 4, th.device(GPU)).extended(np.arange(3.0))
     assert array.take(np.array([2, 0])).tolist() == [2, 0]
     array.rows[0] = 7  # not seen: the copy has this row already
-    array.extend(np.arange(3.0, 9.0))
+    array = array.extended(np.arange(3.0, 9.0))
     assert array.take(np.array([0, 8])).tolist() == [0, 8]
-    array.keep(np.array([True, False, True, True, True, True, True, True, True]))
+    array = array.overwritten(1, array.rows[2:]).shortened(8)
     assert array.take(np.arange(8)).tolist() == [0, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize(("dtype", "wide"), [(np.uint16, th.int32), (np.uint32, th.int64), (np.uint8, th.uint8)])
 def test_unsigned_numbers_get_a_type_whose_rows_can_be_picked(dtype, wide):
     numbers = np.array([0, 7, np.iinfo(dtype).max], dtype)
-    array = MirroredArray((), dtype, 4, th.device(GPU))
-    array.extend(numbers)
+    array = MirroredArray((), dtype, 4, th.device(GPU)).extended(numbers)
     assert array.take(np.array([2, 1])).tolist() == [numbers[2], 7]
     tensor = to_tensor(numbers, th.device(GPU))
     assert tensor.dtype == wide and tensor.tolist() == numbers.tolist()

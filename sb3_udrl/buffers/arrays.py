@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch as th
@@ -14,13 +14,18 @@ from numpy.typing import DTypeLike, NDArray
 Array: TypeAlias = NDArray[Any]
 Observation: TypeAlias = Array | dict[str, Array]
 
+SelfArray = TypeVar("SelfArray", bound="GrowableArray")
+SelfMirrored = TypeVar("SelfMirrored", bound="MirroredArray")
+
 _FIRST_BYTES = 2**25  # so much is untouched memory of its own on Linux; smaller arrays would leave gaps when they move
-_COMPACTION_BLOCK = 65_536  # rows moved at a time, so that compaction needs no second copy of the data
 
 
 class GrowableArray:
     """
-    Rows in one contiguous array, which doubles when it is full. Room for more rows costs no memory until it is used.
+    Rows in one contiguous array, with room behind them, which costs no memory until it is used.
+
+    It never changes. What is appended is written into the room, which belongs to nobody yet, and a new object says that it
+    is there: until that object is put in the place of this one, nothing has happened.
 
     :param shape: shape of one row
     :param dtype: type of the elements
@@ -48,35 +53,51 @@ class GrowableArray:
         """
         return self.rows.take(rows, axis=0)
 
-    def extend(self, rows: Array) -> None:
+    def holding(self: SelfArray, rows: Array, n: int | None = None) -> SelfArray:
         """
-        Append rows.
+        One of this kind with other rows.
+
+        :param rows: shape ``(n, *shape)``, more if there is room behind them; they belong to it from now on
+        :param n: how many are used; all if None
+        """
+        return self._next(rows, len(rows) if n is None else n, unchanged=0)
+
+    def shortened(self: SelfArray, n: int) -> SelfArray:
+        """
+        With the first rows alone.
+
+        :param n: how many
+        """
+        return self._next(self._data, n, unchanged=n)
+
+    def extended(self: SelfArray, rows: Array) -> SelfArray:
+        """
+        With more rows at the end.
 
         :param rows: shape ``(n, *shape)``
         """
-        size = self._size + len(rows)
-        if size > len(self._data):
-            at_once = _FIRST_BYTES // max(1, self._data.itemsize * int(np.prod(self._data.shape[1:])))
-            n_rows = max(size, min(max(2 * len(self._data), at_once), self.capacity))
-            grown = np.empty((n_rows, *self._data.shape[1:]), self._data.dtype)
-            grown[: self._size] = self.rows
-            self._data = grown
-        self._data[self._size : size] = rows
-        self._size = size
+        return self.overwritten(self._size, rows)
 
-    def keep(self, mask: NDArray[np.bool_]) -> None:
+    def overwritten(self: SelfArray, first: int, rows: Array) -> SelfArray:
         """
-        Drop the rows where ``mask`` is false and close the gaps, in order.
+        With other rows in the place of some that nobody needs, or at the end.
 
-        :param mask: shape ``(len(self),)``
+        :param first: index of the first of them
+        :param rows: shape ``(n, *shape)``
         """
-        size = 0
-        for start in range(0, self._size, _COMPACTION_BLOCK):
-            stop = min(start + _COMPACTION_BLOCK, self._size)
-            kept = self._data[start:stop][mask[start:stop]]
-            self._data[size : size + len(kept)] = kept
-            size += len(kept)
-        self._size = size
+        data, end = self._data, first + len(rows)
+        if end > len(data):
+            at_once = _FIRST_BYTES // max(1, data.itemsize * int(np.prod(data.shape[1:])))
+            data = np.empty((max(end, min(max(2 * len(data), at_once), self.capacity)), *data.shape[1:]), data.dtype)
+            data[: self._size] = self.rows
+        data[first:end] = rows
+        return self._next(data, max(self._size, end), unchanged=first)
+
+    def _next(self: SelfArray, data: Array, size: int, unchanged: int) -> SelfArray:
+        """One with other data, whose first rows are those of this one."""
+        array = object.__new__(type(self))
+        array._data, array._size, array.capacity = data, size, self.capacity
+        return array
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_data": self.rows.copy()}  # the unused tail is not worth saving
@@ -95,8 +116,7 @@ class MirroredArray(GrowableArray):
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, capacity: int, device: th.device) -> None:
         super().__init__(shape, dtype, capacity)
         self.device = device
-        self._copy: th.Tensor | None = None
-        self._n_copied = 0
+        self._copy: tuple[th.Tensor, int] | None = None  # and how many of its rows are up to date
 
     def take(self, rows: NDArray[np.int64]) -> th.Tensor:
         """
@@ -104,22 +124,27 @@ class MirroredArray(GrowableArray):
 
         :param rows: their indices, ``(n,)``
         """
-        n_copied, fresh = self._n_copied, to_tensor(self.rows[self._n_copied :], self.device)
-        if self._copy is None or len(self) > len(self._copy):
+        copy, n_copied = self._copy or (None, 0)
+        fresh = to_tensor(self.rows[n_copied:], self.device)
+        if copy is None or len(self) > len(copy):
             grown = th.empty((len(self._data), *fresh.shape[1:]), dtype=fresh.dtype, device=self.device)
-            if self._copy is not None:
-                grown[:n_copied] = self._copy[:n_copied]
-            self._copy = grown
-        self._copy[n_copied : len(self)] = fresh
-        self._n_copied = len(self)
-        return self._copy[th.as_tensor(rows, device=self.device)]
+            if copy is not None:
+                grown[:n_copied] = copy[:n_copied]
+            copy = grown
+        copy[n_copied : len(self)] = fresh
+        self._copy = copy, len(self)
+        return copy[th.as_tensor(rows, device=self.device)]
 
-    def keep(self, mask: NDArray[np.bool_]) -> None:
-        super().keep(mask)
-        self._n_copied = min(self._n_copied, int(np.argmin(mask)))  # rows before the first gap stay where they are
+    def _next(self: SelfMirrored, data: Array, size: int, unchanged: int) -> SelfMirrored:
+        array = super()._next(data, size, unchanged)
+        array.device, array._copy = self.device, self._copy
+        if array._copy is not None:
+            copy, n_copied = array._copy
+            array._copy = copy, min(n_copied, unchanged)
+        return array
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_copy": None, "_n_copied": 0}
+        return {**super().__getstate__(), "_copy": None}
 
 
 def to_tensor(rows: Array | th.Tensor, device: th.device) -> th.Tensor:

@@ -35,31 +35,6 @@ class Episode:
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def check(self) -> None:
-        """
-        Refuse an episode that would poison what is learned from it.
-
-        :raises ValueError: if it is empty, or a reward or an observation is not finite
-        """
-        if len(self) == 0:
-            raise ValueError("the episode has no steps: an episode needs at least one")
-        _check_amounts("reward", self.rewards)
-        for name, amounts in self.amounts.items():
-            _check_amounts(name, amounts)
-        map_observation(_check_finite, self.observations)
-
-
-def _check_amounts(name: str, amounts: NDArray[Any]) -> None:
-    if not np.isfinite(amounts).all():
-        step = int(np.argmin(np.isfinite(amounts)))
-        raise ValueError(f"the {name} of step {step} is {amounts[step]}: it must be finite, check the environment's step()")
-
-
-def _check_finite(observations: Array) -> None:
-    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
-        step = int(np.argwhere(~np.isfinite(observations))[0][0])
-        raise ValueError(f"the observation of step {step} holds NaN or infinity: observations must be finite")
-
 
 def returns_to_go(rewards: NDArray[Any], gamma: float = 1.0) -> NDArray[np.float64]:
     """

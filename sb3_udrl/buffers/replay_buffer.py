@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch as th
@@ -13,18 +14,16 @@ from numpy.typing import NDArray
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_udrl.buffers.arrays import (
-    Array,
-    GrowableArray,
-    MirroredArray,
-    Observation,
-    action_dtype,
-    map_observation,
-    observation_arrays,
-)
-from sb3_udrl.buffers.episodes import Episode, returns_to_go, steps_to_go
+from sb3_udrl.buffers.arrays import Array, Observation, map_observation
+from sb3_udrl.buffers.checks import row_kinds
+from sb3_udrl.buffers.episodes import Episode
+from sb3_udrl.buffers.older import upgraded
+from sb3_udrl.buffers.plain import check_settings, plain_arrays, restored_storage
 from sb3_udrl.buffers.retention import RETENTIONS, best_first
 from sb3_udrl.buffers.sampling import SAMPLINGS
+from sb3_udrl.buffers.storage import Storage, by_name, empty_storage, find, sums_to_come
+
+SelfBuffer = TypeVar("SelfBuffer", bound="EpisodicReplayBuffer")
 
 _ENOUGH_OTHERS = 5  # a single one may have been luck that does not come again
 
@@ -88,55 +87,58 @@ class EpisodicReplayBuffer:
         self.trailing_probability, self.recorded = trailing_probability, tuple(recorded)
         self.rng = np.random.default_rng(seed)
         self.device = None if device is None else get_device(device)
+        self._kinds = row_kinds(observation_space, action_space, self.recorded)
+        self._weights: tuple[Storage, NDArray[np.float64]] | None = None  # of the episodes of a storage, summed up
         self.reset()
 
     def reset(self) -> None:
         """Forget all episodes."""
+        self._storage = self._empty()
+
+    def _empty(self) -> Storage:
         capacity = self.buffer_size * 9 // 8  # there are no more rows at a time, unless episodes are very long
-        make = partial(GrowableArray, capacity=capacity)
-        mirrored = make if self.device is None else partial(MirroredArray, capacity=capacity, device=self.device)
-        self._observations = observation_arrays(self.observation_space, mirrored)
-        self._actions = make(self.action_space.shape or (), action_dtype(self.action_space))
-        self._rewards, self._steps_to_go = make((), np.float32), make((), np.int32)
-        self._amounts = {name: make((), np.float32) for name in self.recorded}
-        self._sums_to_go = {name: make((), np.float32) for name in ("return", *self.recorded)}
-        self._columns: dict[str, GrowableArray] = {}
-        # One entry per kept episode, oldest first
-        self._starts, self._lengths = make((), np.int64), make((), np.int64)
-        self._returns, self._truncated = make((), np.float64), make((), np.bool_)
-        self._n_transitions = 0
-        self.n_episodes_added, self.n_transitions_added = 0, 0  # so far, also those that were forgotten since
-        self._cumulative_weights: NDArray[np.float64] | None = None
+        return empty_storage(self._kinds, self.recorded, capacity, self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_storage": replace(self._storage), "_weights": None}  # without what was computed from it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "_returns_to_go" in state:  # written before labels left the buffer
-            state = {**state, "recorded": (), "_amounts": {}, "_columns": {}}
-            state["_sums_to_go"] = {"return": state.pop("_returns_to_go")}
-            state.pop("_row_arrays")
-            for name, column in (("scores", "_scores"), ("discounted returns", "_discounted")):
-                if column in state:
-                    state["_columns"][f"advantage {name}"] = state.pop(column)
-        self.__dict__.update(state)
+        vars(self).update(state if "_storage" in state else upgraded(state))
 
     @property
     def returns(self) -> NDArray[np.float64]:
         """Returns of the stored episodes, oldest first, ``(n_episodes,)``."""
-        return self._returns.rows
+        return self._storage.episodes["returns"].rows
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Lengths of the stored episodes in steps, oldest first, ``(n_episodes,)``."""
-        return self._lengths.rows
+        return self._storage.lengths
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Whether a time limit cut off each stored episode, oldest first, ``(n_episodes,)``."""
+        return self._storage.episodes["truncated"].rows
 
     @property
     def n_episodes(self) -> int:
         """Number of stored episodes."""
-        return len(self._lengths)
+        return len(self.lengths)
 
     @property
     def n_transitions(self) -> int:
         """Number of stored transitions."""
-        return self._n_transitions
+        return self._storage.n_transitions
+
+    @property
+    def n_episodes_added(self) -> int:
+        """Number of episodes so far, also those that were forgotten since."""
+        return self._storage.n_episodes_added
+
+    @property
+    def n_transitions_added(self) -> int:
+        """Number of transitions so far, also those that were forgotten since."""
+        return self._storage.n_transitions_added
 
     def size(self) -> int:
         """Number of stored transitions, under the name that SB3's buffers use."""
@@ -154,77 +156,92 @@ class EpisodicReplayBuffer:
         """
         Store a finished episode, and make room by the rule of ``retention``.
 
+        All of that happens or nothing, also if it is interrupted.
+
         :param episode: raw observations, actions and rewards
-        :raises ValueError: if a reward or an observation is not finite, or has another shape than the spaces say; the
-            buffer is left as it was
+        :raises ValueError: if it has no steps, or a reward, observation or amount is not finite or too large for single
+            precision, or an action lies outside of its space, or an array has another shape than the spaces say
         """
-        episode.check()
-        self._check_shapes(episode)
-        to_go = returns_to_go(episode.rewards)
-        self._starts.extend(np.array([len(self._rewards)]))
-        self._lengths.extend(np.array([len(episode)]))
-        self._returns.extend(to_go[:1])
-        self._truncated.extend(np.array([episode.truncated]))
-        self._n_transitions += len(episode)
-        self.n_episodes_added += 1
-        self.n_transitions_added += len(episode)
-        self._append(episode, to_go)
-        self._cumulative_weights = None
+        rows, total = self._rows(episode)
+        storage = self._storage.with_episode(rows, total, episode.truncated)
         max_episodes = self.max_episodes or np.inf
-        if self.n_transitions > self.buffer_size or self.n_episodes > max_episodes:
-            self._keep(RETENTIONS[self.retention](self.returns, self.lengths, self.buffer_size, max_episodes))
+        if storage.n_transitions > self.buffer_size or len(storage.lengths) > max_episodes:
+            returns = storage.episodes["returns"].rows
+            storage = storage.only(RETENTIONS[self.retention](returns, storage.lengths, self.buffer_size, max_episodes))
+        self._storage = storage
+        if storage.n_rows - storage.n_transitions > storage.n_rows // 16:
+            self._close_gaps()
 
-    def _append(self, episode: Episode, to_go: NDArray[np.float64]) -> None:
-        """Add a row per step to every array."""
-        map_observation(GrowableArray.extend, self._observations, episode.observations)
-        self._actions.extend(episode.actions)
-        self._rewards.extend(episode.rewards)
-        self._sums_to_go["return"].extend(to_go)
-        self._steps_to_go.extend(steps_to_go(len(episode)))
-        for name, amounts in self._amounts.items():
-            amounts.extend(episode.amounts[name])
-            self._sums_to_go[name].extend(returns_to_go(episode.amounts[name]))
-        for column in self._columns.values():
-            column.extend(np.full(len(episode), np.nan))
-
-    def _row_arrays(self) -> list[GrowableArray]:
-        """All arrays with a row per step, but for the observations."""
-        tables = (self._amounts, self._sums_to_go, self._columns)
-        return [self._actions, self._rewards, self._steps_to_go, *(array for table in tables for array in table.values())]
-
-    def _check_shapes(self, episode: Episode) -> None:
-        def check(rows: Array, stored: GrowableArray) -> None:
-            expected = (len(episode), *stored.rows.shape[1:])
-            if rows.shape != expected:
-                raise ValueError(
-                    f"the episode holds an array of shape {rows.shape} where {expected} belongs: "
-                    "observations and actions have one row per step, in the shapes of their spaces"
-                )
-
-        missing = sorted(set(self.recorded) - set(episode.amounts))
+    def _rows(self, episode: Episode) -> tuple[dict[str, Array], float]:
+        """A row per step, by name, in the form in which they are stored; and the return."""
+        if len(episode) == 0:
+            raise ValueError("the episode has no steps: an episode needs at least one")
+        given = {**by_name(episode.observations), "actions": episode.actions, "rewards": episode.rewards}
+        given |= {f"amounts/{name}": amounts for name, amounts in episode.amounts.items()}
+        missing = [name for name in self._kinds if name not in given]
         if missing:
-            raise ValueError(f"the episode has no amounts of {', '.join(missing)}: it was recorded for other commands")
-        map_observation(check, episode.observations, self._observations)
-        check(episode.actions, self._actions)
-        for name, amounts in self._amounts.items():
-            check(episode.amounts[name], amounts)
+            raise ValueError(f"the episode has no {', '.join(missing)}: it was recorded for other commands or spaces")
+        rows = {name: kind.checked(given[name], len(episode)) for name, kind in self._kinds.items()}
+        to_come = sums_to_come(rows["rewards"], {name: rows[f"amounts/{name}"] for name in self.recorded})
+        total = float(to_come["sums_to_go/return"][0])
+        return rows | {name: values for name, values in to_come.items()}, total
 
-    def _keep(self, mask: NDArray[np.bool_]) -> None:
-        """Forget the other episodes; their rows are reclaimed once they are a sixteenth of all."""
-        for table in (self._starts, self._lengths, self._returns, self._truncated):
-            table.keep(mask)
-        self._n_transitions = int(self.lengths.sum())
-        n_rows = len(self._rewards)
-        if n_rows - self.n_transitions <= n_rows // 16:
-            return
-        edges = np.zeros(n_rows + 1, dtype=np.int8)
-        edges[self._starts.rows] += 1
-        edges[self._starts.rows + self.lengths] -= 1
-        alive = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
-        map_observation(lambda array: array.keep(alive), self._observations)
-        for array in self._row_arrays():
-            array.keep(alive)
-        self._starts.rows[:] = np.cumsum(self.lengths) - self.lengths
+    def _close_gaps(self) -> None:
+        """Use no rows but those of stored episodes, oldest first; after each step the same is stored."""
+        while self._storage.has_gaps:
+            self._storage = self._storage.with_fewer_gaps()
+
+    # Plain arrays and settings, for files
+
+    def arrays(self) -> dict[str, Array]:
+        """
+        The stored episodes as plain arrays: a row per step, episodes end to end, oldest first. What can be computed from
+        these is not among them.
+
+        No row is copied: gaps between episodes are closed before, in place. The arrays are views until the next :meth:`add`.
+
+        :return: ``observations``, or ``observations/KEY`` for each key of a ``Dict`` space, ``actions``, ``rewards``,
+            ``amounts/NAME`` and ``columns/NAME``, and for each episode ``lengths`` and ``truncated``
+        """
+        self._close_gaps()
+        return plain_arrays(self._storage, self._kinds)
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor and the counters as plain values, without spaces, generator and device."""
+        names = ("buffer_size", "max_episodes", "retention", "sampling", "sampling_temperature", "trailing_probability")
+        counters = {"n_episodes_added": self.n_episodes_added, "n_transitions_added": self.n_transitions_added}
+        return {**{name: getattr(self, name) for name in names}, "recorded": list(self.recorded), **counters}
+
+    def restored(self: SelfBuffer, arrays: Mapping[str, Array], settings: Mapping[str, Any]) -> SelfBuffer:
+        """
+        A buffer with the spaces, the generator and the device of this one, which itself is left as it is.
+
+        Training goes on with it as with the buffer that gave ``arrays`` and ``settings``.
+
+        :param arrays: as :meth:`arrays` gives them; they belong to the new buffer from then on, so pass copies of views
+        :param settings: as :meth:`settings` gives them
+        :raises ValueError: naming what is not as it would be in a buffer of these spaces
+        """
+        check_settings(settings)
+        if tuple(settings["recorded"]) != self.recorded:
+            raise ValueError(f"recorded={settings['recorded']}: this buffer stores amounts of {list(self.recorded)}")
+        counters = {name: settings[name] for name in ("n_episodes_added", "n_transitions_added")}
+        arguments = {name: value for name, value in settings.items() if name not in counters}
+        buffer = copy.copy(self)
+        EpisodicReplayBuffer.__init__(
+            buffer,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            seed=self.rng,
+            device=self.device,
+            **arguments,
+        )
+        buffer._storage = restored_storage(arrays, self._kinds, buffer._storage, **counters)
+        if buffer.n_episodes > 1 and buffer.n_transitions > buffer.buffer_size:
+            raise ValueError(f"buffer_size={buffer.buffer_size}: fewer than the {buffer.n_transitions} steps that are stored")
+        if buffer.n_episodes > (buffer.max_episodes or np.inf):
+            raise ValueError(f"max_episodes={buffer.max_episodes}: fewer than the {buffer.n_episodes} that are stored")
+        return buffer
 
     def best(self, n_episodes: int) -> NDArray[Any]:
         """
@@ -247,14 +264,13 @@ class EpisodicReplayBuffer:
 
         :param index: position among the stored episodes, oldest first
         """
-        start, length = int(self._starts.rows[index]), int(self.lengths[index])
-        steps = slice(start, start + length)
+        rows = self.episode_rows(np.array([index]))
         return Episode(
-            map_observation(lambda array: array.rows[steps].copy(), self._observations),
-            self._actions.rows[steps].copy(),
-            self._rewards.rows[steps].copy(),
-            bool(self._truncated.rows[index]),
-            {name: amounts.rows[steps].copy() for name, amounts in self._amounts.items()},
+            self.raw_observations(rows),
+            self.raw_actions(rows),
+            self.rewards[rows],
+            bool(self.truncated[index]),
+            {name: self._storage.steps[f"amounts/{name}"].rows[rows] for name in self.recorded},
         )
 
     # Rows: what labels and batches are made of
@@ -262,17 +278,12 @@ class EpisodicReplayBuffer:
     @property
     def rewards(self) -> NDArray[np.float32]:
         """Raw reward of every row; between the rows of stored episodes may lie those of forgotten ones, ``(n_rows,)``."""
-        return self._rewards.rows
+        return self._storage.steps["rewards"].rows
 
     @property
     def steps_to_go(self) -> NDArray[np.int32]:
         """Steps to the end of the episode of every row, ``(n_rows,)``."""
-        return self._steps_to_go.rows
-
-    @property
-    def truncated(self) -> NDArray[np.bool_]:
-        """Whether a time limit cut off each stored episode, oldest first, ``(n_episodes,)``."""
-        return self._truncated.rows
+        return self._storage.steps["steps_to_go"].rows
 
     def sums_to_go(self, name: str) -> NDArray[np.float32]:
         """
@@ -280,7 +291,7 @@ class EpisodicReplayBuffer:
 
         :param name: ``"return"`` or one of ``recorded``
         """
-        return self._sums_to_go[name].rows
+        return self._storage.steps[f"sums_to_go/{name}"].rows
 
     def column(self, name: str, dtype: Any) -> NDArray[Any]:
         """
@@ -290,10 +301,9 @@ class EpisodicReplayBuffer:
         :param name: its name
         :param dtype: a floating type
         """
-        if name not in self._columns:
-            self._columns[name] = GrowableArray((), dtype, self.buffer_size * 9 // 8)
-            self._columns[name].extend(np.full(len(self._rewards), np.nan))
-        return self._columns[name].rows
+        if not self.has_column(name):
+            self._storage = self._storage.with_column(f"columns/{name}", dtype)
+        return self._storage.steps[f"columns/{name}"].rows
 
     def has_column(self, name: str) -> bool:
         """
@@ -301,12 +311,11 @@ class EpisodicReplayBuffer:
 
         :param name: its name
         """
-        return name in self._columns
+        return f"columns/{name}" in self._storage.steps
 
     def stored_rows(self) -> NDArray[np.int64]:
         """The rows of all stored episodes, oldest first, ``(n_transitions,)``."""
-        ends = np.cumsum(self.lengths)
-        return np.arange(ends[-1]) + np.repeat(self._starts.rows - (ends - self.lengths), self.lengths)
+        return self._storage.rows_of(np.arange(self.n_transitions))
 
     def episode_rows(self, episodes: NDArray[Any]) -> NDArray[np.int64]:
         """
@@ -314,8 +323,7 @@ class EpisodicReplayBuffer:
 
         :param episodes: their indices
         """
-        starts = self._starts.rows
-        return np.concatenate([np.arange(starts[i], starts[i] + self.lengths[i]) for i in episodes])
+        return self._storage.rows_of_episodes(episodes)
 
     def draw_rows(self, n: int) -> NDArray[np.int64]:
         """
@@ -335,7 +343,7 @@ class EpisodicReplayBuffer:
         :param rows: ``(n,)``
         :return: their lengths in steps, ``(n,)``
         """
-        segments = self._steps_to_go.take(rows)
+        segments = self.steps_to_go.take(rows)
         if self.trailing_probability < 1:
             cut = self.rng.random(len(rows)) >= self.trailing_probability
             steps = self.rng.integers(1, segments + 1)  # ends t1 < t2 <= T, each equally likely
@@ -356,7 +364,7 @@ class EpisodicReplayBuffer:
                 f"device={str(self.device)!r}: VecNormalize works in numpy, so leave the device of the buffer at None"
             )
         observations = self.take_observations(rows)
-        return observations if env is None else env.normalize_obs(observations), self._actions.take(rows)
+        return observations if env is None else env.normalize_obs(observations), self._storage.steps["actions"].take(rows)
 
     def take_observations(self, rows: NDArray[np.int64]) -> Any:
         """
@@ -380,21 +388,25 @@ class EpisodicReplayBuffer:
 
         :param rows: ``(n,)``
         """
-        return self._actions.rows[rows]
+        return self._storage.steps["actions"].rows[rows]
+
+    @property
+    def _observations(self) -> Any:
+        """The array of observations, or a dictionary of them."""
+        steps = self._storage.steps
+        if isinstance(self.observation_space, spaces.Dict):
+            return {key: steps[f"observations/{key}"] for key in self.observation_space.spaces}
+        return steps["observations"]
 
     def _draw_rows(self, n: int) -> NDArray[np.int64]:
-        first, last = int(self._starts.rows[0]), int(self._starts.rows[-1] + self.lengths[-1])
-        if self.sampling == "transitions" and last - first == self.n_transitions:  # no gaps: no search for the episode
-            return self.rng.integers(first, last, size=n)
-        if self._cumulative_weights is None:
+        if self.sampling == "transitions":
+            return self._storage.rows_of(self.rng.integers(self.n_transitions, size=n))
+        if self._weights is None or self._weights[0] is not self._storage:
             weights = SAMPLINGS[self.sampling](self.returns, self.lengths, self.sampling_temperature)
-            self._cumulative_weights = np.cumsum(weights)
-        targets = self.rng.random(n) * self._cumulative_weights[-1]
-        order = targets.argsort()  # a search in order stays in the cache, however many episodes there are
-        episodes = np.empty(n, dtype=np.int64)
-        episodes[order] = np.searchsorted(self._cumulative_weights, targets[order], side="right")
-        np.minimum(episodes, self.n_episodes - 1, out=episodes)
-        return self._starts.rows[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
+            self._weights = self._storage, np.append(0.0, np.cumsum(weights))
+        edges = self._weights[1]
+        episodes = np.minimum(find(edges, self.rng.random(n) * edges[-1]), self.n_episodes - 1)
+        return self._storage.starts[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
 
     def _require_episodes(self) -> None:
         if self.n_episodes == 0:

@@ -1,0 +1,216 @@
+"""All that a replay buffer holds, in one object that is replaced when an episode comes or goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from sb3_udrl.buffers.arrays import Array, GrowableArray, MirroredArray
+from sb3_udrl.buffers.checks import RowKind
+from sb3_udrl.buffers.episodes import returns_to_go, steps_to_go
+
+_PARTS = 32  # in which rows are moved: each needs a copy for a moment
+_REWARDS = "rewards"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """
+    The steps of all episodes, end to end in flat arrays, and a table of the episodes.
+
+    It never changes, and neither do the rows of its episodes but for those of columns: what is new is written where no
+    episode lies, and another object tells of it. So a buffer that is interrupted holds all of an episode or nothing.
+
+    :param steps: a row per step, by name; between episodes may lie rows that nobody needs
+    :param episodes: ``starts`` (their first rows), ``lengths``, ``returns`` and ``truncated``, oldest first
+    :param n_episodes_added: episodes so far, also those that were forgotten since
+    :param n_transitions_added: transitions so far, also those that were forgotten since
+    """
+
+    steps: Mapping[str, GrowableArray]
+    episodes: Mapping[str, GrowableArray]
+    n_episodes_added: int = 0
+    n_transitions_added: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, also of those that nobody needs."""
+        return len(self.steps[_REWARDS])
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First row of each episode, ``(n_episodes,)``."""
+        return self.episodes["starts"].rows
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each episode, ``(n_episodes,)``."""
+        return self.episodes["lengths"].rows
+
+    @cached_property
+    def n_transitions(self) -> int:
+        """Number of steps of all episodes."""
+        return int(self.lengths.sum())
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether the rows are not just those of all episodes, oldest first."""
+        return bool(self._runs[1].any())
+
+    @cached_property
+    def _runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The transitions from which on rows are otherwise far from where they would be without gaps, and how far."""
+        shifts = self.starts - (np.cumsum(self.lengths) - self.lengths)
+        changes = np.flatnonzero(np.diff(shifts, prepend=shifts[:1] - 1))
+        return self.starts[changes] - shifts[changes], shifts[changes]
+
+    def rows_of(self, transitions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """
+        Where transitions lie.
+
+        :param transitions: their numbers, if those of all episodes are counted through, oldest first, ``(n,)``
+        """
+        edges, shifts = self._runs
+        if len(shifts) == 1:
+            return transitions + shifts[0]
+        return transitions + shifts[find(edges, transitions)]
+
+    def rows_of_episodes(self, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """
+        The rows of some episodes, one episode after the other.
+
+        :param episodes: their indices
+        """
+        lengths = self.lengths[episodes]
+        ends = np.cumsum(lengths)
+        return np.arange(lengths.sum()) + np.repeat(self.starts[episodes] - (ends - lengths), lengths)
+
+    def with_episode(self, rows: Mapping[str, Array], total: float, truncated: bool) -> Storage:
+        """
+        With one more episode.
+
+        :param rows: a row per step, by name; columns, which are not among them, begin as NaN
+        :param total: its return
+        :param truncated: whether a time limit cut it off
+        """
+        length = len(rows[_REWARDS])
+        unknown = np.full(length, np.nan)
+        entry = {"starts": self.n_rows, "lengths": length, "returns": total, "truncated": truncated}
+        return Storage(
+            {name: array.extended(rows.get(name, unknown)) for name, array in self.steps.items()},
+            {name: array.extended(np.array([entry[name]])) for name, array in self.episodes.items()},
+            self.n_episodes_added + 1,
+            self.n_transitions_added + length,
+        )
+
+    def only(self, mask: NDArray[np.bool_]) -> Storage:
+        """
+        Without some episodes.
+
+        :param mask: those to keep, at least one, ``(n_episodes,)``
+        """
+        end = int((self.starts[mask] + self.lengths[mask]).max())
+        steps = {name: array.shortened(end) for name, array in self.steps.items()}
+        return replace(self, steps=steps, episodes={name: _kept(array, mask) for name, array in self.episodes.items()})
+
+    def with_fewer_gaps(self) -> Storage:
+        """
+        With some episodes, the oldest that are not, where they would be without gaps; to be repeated while there are gaps.
+
+        No episode lies before that place, so others are not in the way: only rows of the moved episodes may be. Then these
+        first go to the end.
+        """
+        lengths, ends = self.lengths, np.cumsum(self.lengths)
+        places = ends - lengths
+        first = int(np.argmax(self.starts != places))
+        some = np.arange(first, max(first + 1, np.searchsorted(ends, places[first] + ends[-1] // _PARTS, side="right")))
+        rows, to = self.rows_of_episodes(some), int(places[first])
+        if self.starts[some].min() < to + len(rows):
+            to = self.n_rows
+        starts = self.starts.copy()
+        starts[some] = places[some] + (to - places[first])
+        end = int((starts + lengths).max())
+        steps = {name: array.overwritten(to, array.rows[rows]).shortened(end) for name, array in self.steps.items()}
+        return replace(self, steps=steps, episodes={**self.episodes, "starts": self.episodes["starts"].holding(starts)})
+
+    def with_column(self, name: str, dtype: Any) -> Storage:
+        """
+        With a further number per row, NaN at first.
+
+        :param name: among ``steps``
+        :param dtype: a floating type
+        """
+        column = GrowableArray((), dtype, self.steps[_REWARDS].capacity).extended(np.full(self.n_rows, np.nan))
+        return replace(self, steps={**self.steps, name: column})
+
+
+def _kept(array: GrowableArray, mask: NDArray[np.bool_]) -> GrowableArray:
+    """Some rows of a table, with room for more."""
+    kept = array.rows[mask]
+    rows = np.empty(len(kept) * 9 // 8 + 64, kept.dtype)
+    rows[: len(kept)] = kept
+    return array.holding(rows, len(kept))
+
+
+def by_name(observations: Any) -> dict[str, Any]:
+    """
+    What there is for each array of observations, by its name among the steps.
+
+    :param observations: something for plain observations, or a dictionary for those of a ``Dict`` space
+    """
+    if isinstance(observations, dict):
+        return {f"observations/{key}": part for key, part in observations.items()}
+    return {"observations": observations}
+
+
+def sums_to_come(rewards: Array, amounts: Mapping[str, Array]) -> dict[str, Array]:
+    """
+    What is stored beside the steps of an episode and follows from them, by its name among the steps.
+
+    :param rewards: ``(T,)``
+    :param amounts: what each step contributed to further parts of commands, by name, each ``(T,)``
+    """
+    sums = {f"sums_to_go/{name}": returns_to_go(values) for name, values in {"return": rewards, **amounts}.items()}
+    return {"steps_to_go": steps_to_go(len(rewards)), **sums}
+
+
+def find(edges: NDArray[Any], numbers: NDArray[Any]) -> NDArray[np.int64]:
+    """
+    Between which edges numbers lie.
+
+    :param edges: ascending
+    :param numbers: at least the first edge, ``(n,)``
+    :return: index of the last edge that is no greater, ``(n,)``
+    """
+    order = numbers.argsort()  # a search in order stays in the cache, however many edges there are
+    found = np.empty(len(numbers), dtype=np.int64)
+    found[order] = np.searchsorted(edges, numbers[order], side="right") - 1
+    return found
+
+
+def empty_storage(kinds: Mapping[str, RowKind], recorded: Sequence[str], capacity: int, device: th.device | None) -> Storage:
+    """
+    A storage without episodes.
+
+    :param kinds: what is stored of every step, by name
+    :param recorded: names of further amounts, whose sums are stored too
+    :param capacity: expected number of rows
+    :param device: where a copy of the observations is kept, if anywhere
+    """
+    types = {"steps_to_go": np.int32, **{f"sums_to_go/{name}": np.float32 for name in ("return", *recorded)}}
+    all_kinds = {name: (kind.shape, kind.dtype) for name, kind in kinds.items()}
+    all_kinds |= {name: ((), np.dtype(dtype)) for name, dtype in types.items()}
+    steps = {
+        name: GrowableArray(shape, dtype, capacity)
+        if device is None or not name.startswith("observations")
+        else MirroredArray(shape, dtype, capacity, device)
+        for name, (shape, dtype) in all_kinds.items()
+    }
+    tables = {"starts": np.int64, "lengths": np.int64, "returns": np.float64, "truncated": np.bool_}
+    return Storage(steps, {name: GrowableArray((), dtype, capacity) for name, dtype in tables.items()})
