@@ -98,7 +98,7 @@ def plot_curves(
 
 def plot_obedience(means: pd.DataFrame, title: str, styles: dict[str, dict[str, Any]], path: str | Path) -> None:
     """
-    Achieved against asked: a thin line per seed, a bold one through the medians over seeds, and the diagonal of perfect
+    Achieved against asked: medians over seeds, bands from their lower to their upper quartiles, and the diagonal of perfect
     obedience. A row of plots per mode, a column per part.
 
     :param means: rows of :func:`~sb3_udrl.benchmark.obedience.mean_achieved` for one environment and grid
@@ -111,18 +111,19 @@ def plot_obedience(means: pd.DataFrame, title: str, styles: dict[str, dict[str, 
     modes, parts = (list(means[name].unique()) for name in ("mode", "part"))
     figure = Figure(figsize=(2 + 4.5 * len(parts), 3.5 * len(modes)), layout="constrained")
     figure.suptitle(title)
-    plots = figure.subplots(len(modes), len(parts), squeeze=False)
+    plots = figure.subplots(len(modes), len(parts), squeeze=False, sharey="col")
     for (mode, part), axes in zip(product(modes, parts), plots.flat, strict=True):
         own = means[(means["mode"] == mode) & (means["part"] == part)].sort_values("asked", kind="stable")
         diagonal = [own["asked"].min(), own["asked"].max()]
         axes.plot(diagonal, diagonal, color="gray", linestyle="--", linewidth=1, label="as asked")
         for name, style in styles.items():
             of_name = own[own["algorithm"] == name]
-            for _, of_seed in of_name.groupby("seed"):
-                axes.plot(of_seed["asked"], of_seed["achieved"], **style, linewidth=0.6, alpha=0.5)
             if len(of_name):
-                medians = of_name.groupby("command", sort=False)[["asked", "achieved"]].median()
-                axes.plot(medians["asked"], medians["achieved"], **style, linewidth=2.2, label=name)
+                of_command = of_name.groupby("command", sort=False)
+                asked, achieved = of_command["asked"].first(), of_command["achieved"]
+                axes.plot(asked, achieved.median(), **style, linewidth=2.2, label=name)
+                low, high = achieved.quantile(0.25), achieved.quantile(0.75)
+                axes.fill_between(asked, low, high, color=style["color"], alpha=0.15, linewidth=0)
         axes.set(title=mode, xlabel=f"asked {part}", ylabel=f"achieved {part}")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -36,8 +36,9 @@ OBEDIENCE = """\
 Finished models were asked for the commands of a grid, {n_episodes} episodes each. The error is the mean distance between what
 was asked and the mean of what was achieved under it: its median over seeds, and its range. The rank correlation is
 Spearman's, of asked and mean achieved: its median and its least value; a model that does the same whatever is asked counts
-as 0. The reach is the share of the range of the commands that the means cover: its median. The last column counts the seeds
-whose score card, made of training alone, chose this mode."""
+as 0. The reach is the share of the range of the commands that the means cover: its median. Pictures draw the median of the
+means over seeds, and a band from their lower to their upper quartile. The last column counts the seeds whose score card, made
+of training alone, chose this mode."""
 DATA = """\
 The data: [a row per episode](data/{name}.csv.gz), [a line per run](data/{name}.runs.jsonl.gz), with all hyperparameters,
 and [the suite](data/{name}.yml). Hyperparameters are from these sections of the files of the RL Zoo or, for UDRL, of this
@@ -104,6 +105,8 @@ def write_page(folder: Path, name: str, output: Path) -> None:
                 for grid in suite.environments[environment].commands
                 if (asked["commands"] == grid).any()
             ]
+            if literature := suite.environments[environment].literature:
+                parts.append(f"### What others report on {environment}\n\n{literature.strip()}")
     parts.append(provenance_part(suite, runs, len(commands) > 0))
     (output / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
 

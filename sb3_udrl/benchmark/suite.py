@@ -38,6 +38,7 @@ class Environment:
     :param hyperparams: changes to the section for every algorithm, whose own changes win
     :param commands: grids by name, which finished models are asked for
     :param seeds: those of the suite's seeds that are used here; all if None
+    :param literature: what others report on it, in Markdown, for the report
     """
 
     n_timesteps: int
@@ -48,6 +49,7 @@ class Environment:
     hyperparams: Params = field(default_factory=dict)
     commands: dict[str, Grid] = field(default_factory=dict)
     seeds: list[int] | None = None
+    literature: str = ""
 
 
 @dataclass(frozen=True)
