@@ -287,3 +287,38 @@ def test_models_of_obedience_can_be_built_and_take_the_commands_that_they_can_ta
         assert (model.buffer_size, model.train_freq, model.n_envs) == (100_000, 250, 8)
     eval_env.close()
     model.env.close()
+
+
+AS_TUNED = {"practice": (0.1, 0.5), "archive": 200_000, "guidance": 1.0}
+TWO_NETWORKS = {
+    "UDRL": {},
+    "no practice": {"practice": (0, 0.5)},
+    "twice the practice": {"practice": (0.2, 0.5)},
+    "practice from the start": {"practice": (0.1, 0)},
+    "a tenth of the archive": {"archive": 20_000},
+    "guidance 1.5": {"guidance": 1.5},
+    "guidance 2": {"guidance": 2.0},
+}
+ONE_NETWORK = {  # what it takes, its buffer, and the grids of CartPole that it can be asked for
+    "one network, archive": (("return", "horizon"), "bands", "bands", 200_000, 3),
+    "one network, recent episodes": (("return", "horizon"), "recent", "transitions", 30_000, 3),
+    "one network, advantages": (("advantage",), "recent", "transitions", 30_000, 0),
+}
+
+
+@pytest.mark.parametrize("name", load_suite("obedience_ablation").algorithms)
+def test_one_thing_that_makes_models_obey_is_changed_at_a_time(name, tmp_path):
+    run = replace(load_suite("obedience_ablation").run("CartPole-v1", name, 1), n_eval_envs=1)
+    model, eval_env, _ = build(run, str(tmp_path))
+    n_grids = sum(takes(model, grid) for grid in run.commands.values())
+    if name in TWO_NETWORKS:
+        obedience = model.obedience
+        practice, archive = (obedience.practice_share, obedience.practice_start), obedience.hindsight.buffer
+        facts = {"practice": practice, "archive": archive.buffer_size, "guidance": model.policy.guidance}
+        assert facts == {**AS_TUNED, **TWO_NETWORKS[name]} and n_grids == 3
+    else:
+        buffer = model.replay_buffer
+        facts = (model.command_space.names, buffer.retention, buffer.sampling, buffer.buffer_size, n_grids)
+        assert model.obedience is None and facts == ONE_NETWORK[name]
+    eval_env.close()
+    model.env.close()
