@@ -23,7 +23,7 @@ export OMP_NUM_THREADS ?= 1
 
 train: $(VENV)/.train
 	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 --eval-freq 5000 --eval-episodes 10 --progress -f $(RESULTS)
-	$(RUN) sb3_udrl.evaluation.report "$$(ls -td $(RESULTS)/udrl/$(ENV_ID)_*/ | head -n 1)$(ENV_ID).zip" \
+	$(RUN) sb3_udrl.evaluation "$$(ls -td $(RESULTS)/udrl/$(ENV_ID)_*/ | head -n 1)$(ENV_ID).zip" \
 		--env $(ENV_ID) --output $(RESULTS)/$(ENV_ID)
 
 test: lint type docs smoke pytest

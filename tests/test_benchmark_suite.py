@@ -174,7 +174,15 @@ def test_off_policy_algorithms_start_early():
         ("algorithms", {"PPO": {"algo": "ppo", "seeds": [8]}}, r"PPO: seeds \[8\] are not in the suite"),
         *(
             ("environments", {"CartPole-v1": {**BUDGET, "commands": {"some": grid}}}, r"CartPole-v1, some: .* same length")
-            for grid in ({}, {"return": []}, {"return": 5}, [5], {"return": [1, 2], "horizon": [1]})
+            for grid in ({}, {"return": []}, {"return": [1, 2], "horizon": [1]})
+        ),
+        *(
+            (
+                "environments",
+                {"CartPole-v1": {**BUDGET, "commands": {"some": grid}}},
+                r"CartPole-v1: commands=.*: must be dict",
+            )
+            for grid in ({"return": 5}, [5])
         ),
     ],
 )

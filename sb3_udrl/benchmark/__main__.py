@@ -11,6 +11,8 @@ from sb3_udrl.benchmark.backends import BACKENDS
 from sb3_udrl.benchmark.data import ResultFolder
 from sb3_udrl.benchmark.runner import all_runs, complete_record, run_suite
 from sb3_udrl.benchmark.suite import SUITES, load_suite
+from sb3_udrl.evaluation.command_line import fail
+from sb3_udrl.evaluation.environments import one_line
 
 DESCRIPTION = """
 Train algorithms on environments from several seeds, and evaluate all of them in the same way. Runs that are complete in
@@ -20,7 +22,7 @@ the output folder are kept, so the same command goes on where it was stopped, an
 
 def main(arguments: list[str] | None = None) -> None:
     """
-    Run a suite; exit with status 1 if a run failed twice.
+    Run a suite; exit with status 1 if a run failed twice, with 2 and one line if the suite or an option is wrong.
 
     :param arguments: command line, by default that of the process
     """
@@ -37,8 +39,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--published", type=Path, metavar="FOLDER", help="data of a report, whose runs are taken over")
     args = parser.parse_args(arguments)
 
-    folder = ResultFolder(args.output)
     try:
+        if args.n_jobs == 0 or args.n_jobs < -1:
+            raise ValueError(f"--n-jobs {args.n_jobs}: must be at least 1, or -1 for all cores")
+        if args.seeds and min(args.seeds) < 0:
+            raise ValueError(f"--seeds {min(args.seeds)}: no seed is below 0")
+        folder = ResultFolder(args.output)
         suite = load_suite(args.suite)
         check_names("--environments", args.environments, list(suite.environments))
         check_names("--algorithms", args.algorithms, list(suite.algorithms))
@@ -46,22 +52,26 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"--address {args.address}: only the backends ray and dask have one")
         if args.published is not None:
             folder.take_over(args.published, suite.name)
+        selected = {
+            key: run
+            for key, run in all_runs(suite, args.seeds or suite.seeds).items()
+            if key[0] in (args.environments or key) and key[1] in (args.algorithms or key)
+        }
+        args.output.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
-        parser.error(f"--published {args.published}: {error.filename} is missing; name the folder of {suite.name}.csv.gz")
-    except ValueError as error:
-        parser.error(str(error))
-    selected = {
-        key: run
-        for key, run in all_runs(suite, args.seeds or suite.seeds).items()
-        if key[0] in (args.environments or key) and key[1] in (args.algorithms or key)
-    }
+        fail(parser, f"--published {args.published}: {error.filename} is missing; name the folder of {suite.name}.csv.gz")
+    except (OSError, ValueError) as error:
+        fail(parser, one_line(error))
     runs = {run.run_id: run for run in selected.values()}
     complete = [record for run in runs.values() if (record := complete_record(folder, run))]
     print(f"{suite.name}: {len(runs)} runs, {len(complete)} of them complete in {args.output}", flush=True)
     if complete:
         print("These were made with revision", ", ".join(sorted({str(record["git_revision"]) for record in complete})))
     command = shlex.join(["python", "-m", "sb3_udrl.benchmark", *(sys.argv[1:] if arguments is None else arguments)])
-    failed = run_suite(suite, folder, selected, args.n_jobs, args.backend, args.address, command)
+    try:
+        failed = run_suite(suite, folder, selected, args.n_jobs, args.backend, args.address, command)
+    except ImportError as error:  # of the backend
+        fail(parser, one_line(error))
     print(f"Results are in {args.output / suite.name}.csv.gz")
     if failed:
         sys.exit("\n".join([f"{len(failed)} runs failed:", *failed]))

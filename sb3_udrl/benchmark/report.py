@@ -22,6 +22,8 @@ from sb3_udrl.benchmark.tables import (
     scores_at,
     speed_table,
 )
+from sb3_udrl.evaluation.command_line import fail
+from sb3_udrl.evaluation.environments import one_line
 
 COLORS = ("#d62728", "#ff9d5c", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#e377c2", "#7f7f7f", "#bcbd22")
 STYLES = [{"color": color, "linestyle": linestyle} for linestyle in ("-", "--", ":") for color in COLORS]
@@ -65,9 +67,12 @@ def main(arguments: list[str] | None = None) -> None:
         if not path.name.endswith(COMMANDS)
     ]
     if not found:
-        parser.error(f"no results (*.csv.gz) in {', '.join(map(str, args.folders))}")
+        fail(parser, f"no results (*.csv.gz) in {', '.join(map(str, args.folders))}")
     for folder, name in found:
-        write_page(folder, name, args.output)
+        try:
+            write_page(folder, name, args.output)
+        except (OSError, EOFError, ValueError) as error:
+            fail(parser, f"{folder / name}.csv.gz, {name}.runs.jsonl.gz or {name}.yml: {one_line(error)}")
         print(f"{args.output / name}.md")
     write_index(args.output)
 
@@ -125,7 +130,7 @@ def environment_part(
     """
     conditions = suite.environments[environment]
     names = [name for name in suite.algorithms if (scores["algorithm"] == name).any()]
-    picture = pictures / f"{environment.replace('/', '_')}.png"
+    picture = pictures / f"{file_name(environment)}.png"
     curves = {name: curve(scores[scores["algorithm"] == name], conditions.eval_freq) for name in names}
     plot_curves(curves, environment, conditions, styles, picture)
     finals = final_scores(scores)
@@ -165,7 +170,7 @@ def obedience_part(
     :param styles: color and linestyle by name of algorithm
     :param pictures: folder for the picture
     """
-    picture = pictures / f"{environment.replace('/', '_')}-{re.sub('[^A-Za-z0-9.]', '_', grid)}.png"
+    picture = pictures / f"{file_name(environment)}-{re.sub('[^A-Za-z0-9.]', '_', grid)}.png"
     title = f"What was asked and what was done on {environment}: {grid}"
     plot_obedience(mean_achieved(rows, suite.n_command_episodes), title, styles, picture)
     own = runs[runs["environment"] == environment]
@@ -214,6 +219,13 @@ def provenance_part(suite: Suite, runs: pd.DataFrame, has_commands: bool = False
         if keys:
             parts += [f"{title} runs:", "\n".join(f"- {' '.join(map(str, key))}" for key in keys)]
     return "\n\n".join(parts)
+
+
+def file_name(environment: str) -> str:
+    """
+    :param environment: id of an environment, perhaps with namespace and module
+    """
+    return re.sub("[/:]", "_", environment)
 
 
 def write_index(output: Path) -> None:

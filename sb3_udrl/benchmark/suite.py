@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import gymnasium as gym
 import yaml
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from sb3_udrl.benchmark.checks import check_hyperparams, fits
+from sb3_udrl.evaluation.environments import environment_spec, one_line, read_yaml
 from sb3_udrl.zoo import hyperparams_path, register
 
 SUITES = Path(__file__).parent / "suites"
@@ -172,6 +174,7 @@ class Suite:
         :param environment: id of an environment
         :param name: name of an algorithm
         :param seed: seed of the training
+        :raises ValueError: if there is no such environment or algorithm, or hyperparameters are wrong
         """
         conditions, algorithm = self.environments[environment], self.algorithms[name]
         own_budget = algorithm.n_timesteps
@@ -181,6 +184,8 @@ class Suite:
             algorithm.algo, [algorithm.section] if algorithm.section else [environment, conditions.hyperparams_of], environment
         )
         hyperparams.pop("n_timesteps", None)
+        for where, changes in ((environment, conditions.hyperparams), (name, algorithm.hyperparams)):
+            check_hyperparams(where, changes, zoo_algorithms()[algorithm.algo])
         return Run(
             environment=environment,
             algo=algorithm.algo,
@@ -258,16 +263,21 @@ def read_hyperparams(algo: str, sections: list[str | None], environment: str) ->
     :param sections: names to look for first
     :param environment: environment id
     :return: name of the section and a copy of what it says
-    :raises ValueError: if the algorithm is unknown or there is no such section
+    :raises ValueError: if the algorithm or the environment is unknown or there is no such section
     """
     if algo not in zoo_algorithms():
         raise ValueError(f"algo={algo!r} is no algorithm of the Zoo: choose one of {sorted(zoo_algorithms())}")
     zoo = Path(find_spec("rl_zoo3").origin or "").parent / "hyperparams" / f"{algo}.yml"  # type: ignore[union-attr]
     path = zoo if zoo.is_file() else hyperparams_path(algo)
     available = read_sections(path)
-    is_atari = "AtariEnv" in str(gym.spec(environment).entry_point)
+    try:
+        spec = environment_spec(environment)
+    except (gym.error.Error, ImportError) as error:
+        raise ValueError(f"{environment}: {one_line(error)}") from error
+    is_atari = "AtariEnv" in str(spec.entry_point)
     fallback = [] if len(sections) == 1 else ["atari" if is_atari else None, "default"]
-    for section in [*sections, *fallback]:
+    plain = [section.rpartition(":")[2] if section else None for section in sections]  # of module:id, the Zoo knows the id
+    for section in [*sections, *plain, *fallback]:
         if section in available:
             return str(section), merge(available[section], {})
     raise ValueError(f"section {sections[0]!r} is not in {path.name}, which has {sorted(available)}")
@@ -289,13 +299,19 @@ def parse(cls: type[T], where: str, values: object) -> T:
     :param cls: the dataclass
     :param where: name of the section, for errors
     :param values: the section
-    :raises ValueError: if the section has unknown keys or lacks some
+    :raises ValueError: if the section has unknown keys or lacks some, or a value is of another type or below one
     """
     if not isinstance(values, dict):
         raise ValueError(f"{where}: {values!r} must be a section with keys {[f.name for f in fields(cls)]}")  # type: ignore[arg-type]
     unknown = values.keys() - {f.name for f in fields(cls)}  # type: ignore[arg-type]
     if unknown:
         raise ValueError(f"{where}: unknown {sorted(unknown)}, choose from {[f.name for f in fields(cls)]}")  # type: ignore[arg-type]
+    for name, hint in get_type_hints(cls).items():
+        if name in values and not fits(values[name], hint):
+            raise ValueError(f"{where}: {name}={values[name]!r:.100}: must be {str(hint).replace('typing.', '')}")
+        number = isinstance(values.get(name), int | float)
+        if number and name not in ("threshold", "baseline") and values[name] < 1:
+            raise ValueError(f"{where}: {name}={values[name]}: must be at least 1")
     try:
         return cls(**values)
     except TypeError as error:
@@ -323,8 +339,9 @@ def load_suite(name: str | Path) -> Suite:
     if not path.is_file():
         available = sorted(found.stem for found in SUITES.glob("*.yml"))
         raise ValueError(f"suite {str(name)!r} is neither one of {available} nor a YAML file")
-    values = yaml.safe_load(path.read_text())
-    suite = parse(Suite, path.name, {"name": path.name.removesuffix(".yml"), **values})
+    suite = parse(Suite, path.name, {"name": path.name.removesuffix(".yml"), **read_yaml(path)})
+    if not suite.environments or not suite.algorithms or not suite.seeds or min(suite.seeds) < 0:
+        raise ValueError(f"{path.name}: give at least one environment, algorithm and seed, and no seed below 0")
     environments = {key: parse(Environment, key, value) for key, value in suite.environments.items()}
     algorithms = {key: parse(Algorithm, key, value) for key, value in suite.algorithms.items()}
     for key, conditions in environments.items():

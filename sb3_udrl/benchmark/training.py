@@ -25,6 +25,7 @@ from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_
 from sb3_udrl.benchmark.suite import Grid, Run
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.evaluation import command_following, evaluate_policy
+from sb3_udrl.evaluation.environments import environment_spec
 from sb3_udrl.zoo import register
 
 MODES = {"greedy": True, "sampled": False}
@@ -93,15 +94,15 @@ def build(run: Run, folder: str) -> tuple[BaseAlgorithm, VecEnv, list[BaseCallba
     from rl_zoo3.exp_manager import ExperimentManager
 
     config = Path(folder) / "hyperparams.yml"
-    # The Zoo wants a budget in the file; environments that render are several times slower
-    env_kwargs = {"render_mode": None, **(run.hyperparams.get("env_kwargs") or {})}
-    hyperparams = {name: value for name, value in run.hyperparams.items() if name != "env_kwargs"}
-    config.write_text(yaml.safe_dump({run.environment: {**hyperparams, "n_timesteps": run.n_timesteps}}))
+    env_id = environment_spec(run.environment).id  # imports the module of module:id, which the Zoo does not know
+    # The Zoo wants a budget in the file
+    config.write_text(yaml.safe_dump({env_id: {**run.hyperparams, "n_timesteps": run.n_timesteps}}))
+    env_kwargs = run.hyperparams.get("env_kwargs")
     with contextlib.redirect_stdout(io.StringIO()):  # the Zoo prints, however low its verbosity
         manager = ExperimentManager(
             argparse.Namespace(),
             run.algo,
-            run.environment,
+            env_id,
             folder,
             n_timesteps=run.n_timesteps,
             eval_freq=-1,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
 import gymnasium as gym
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.algorithms import ALGORITHMS
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
-from sb3_udrl.evaluation.environments import make_evaluation_env
+from sb3_udrl.evaluation.environments import make_evaluation_env, one_line, settings_beside
+
+# What a wrong id, module, argument or wrapper of an environment raises
+MISTAKES = (gym.error.Error, ImportError, TypeError, ValueError, AttributeError, AssertionError, OSError)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +23,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
     :param parser: gets these arguments
     """
-    parser.add_argument("model", type=Path, help="saved model (.zip)")
-    parser.add_argument("--env", required=True, help="environment id")
+    parser.add_argument(
+        "model", type=Path, help="saved model (.zip); the Zoo's folder beside it says how its environment is made"
+    )
+    parser.add_argument("--env", help="environment id, also module:id; by default what the Zoo noted beside the model")
     parser.add_argument("--algo", default="udrl", choices=sorted(ALGORITHMS), help="algorithm (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environment (default: %(default)s)")
     parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
@@ -28,22 +34,44 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[CommandedAlgorithm, VecEnv]:
     """
-    The model and its environment, wrapped as the model needs it (images, channels first).
+    The model and its environment, wrapped as in training, and as the model needs it (images, channels first).
 
     :param parser: where :func:`add_model_arguments` was called
-    :param args: what it parsed
+    :param args: what it parsed; ``args.env`` is filled in
     :return: the model, on the CPU, and eight environments
     :raises SystemExit: if something cannot be loaded, after a line that says what and why
     """
+    model = args.model if args.model.is_file() else Path(f"{args.model}.zip")
+    if not model.is_file():
+        fail(parser, f"{args.model}: there is no such file")
     try:
-        env = make_evaluation_env(args.env, args.seed, args.vec_normalize)
-    except FileNotFoundError as error:
-        parser.error(f"--vec-normalize: {error}")
-    except gym.error.Error as error:
-        parser.error(f"--env {args.env}: {error}")
+        settings, folder = settings_beside(model)
+    except ValueError as error:
+        fail(parser, one_line(error))
+    if folder is not None:
+        print(f"Environment as {folder / 'config.yml'} says: {settings}")
+    args.env = args.env or settings.env_id
+    if args.env is None:
+        fail(parser, f"--env is missing, and no args.yml beside {model} says what it was")
+    if args.vec_normalize is not None:
+        settings = settings._replace(vec_normalize=args.vec_normalize)
     try:
-        model = ALGORITHMS[args.algo].load(args.model, env=env, device="cpu")
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(f"{args.model} with --env {args.env}: {error}")
-    assert model.env is not None
-    return model, model.env
+        env = make_evaluation_env(args.env, args.seed, settings)
+    except MISTAKES as error:
+        fail(parser, f"--env {args.env}: {one_line(error)}")
+    try:
+        loaded = ALGORITHMS[args.algo].load(model, env=env, device="cpu")
+    except Exception as error:  # damaged files, and those of other algorithms, go wrong in many ways
+        fail(parser, f"{model} with --env {args.env}: {one_line(error)}")
+    assert loaded.env is not None
+    return loaded, loaded.env
+
+
+def fail(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """
+    End the program with status 2 and one line.
+
+    :param parser: whose program ends
+    :param message: what is wrong
+    """
+    parser.exit(2, f"{parser.prog}: error: {message}\n")

@@ -1,4 +1,4 @@
-"""``python -m sb3_udrl.evaluation.report MODEL --env ENV``: evaluate a saved model and draw what it does."""
+"""``python -m sb3_udrl.evaluation MODEL --env ENV``: evaluate a saved model and draw what it does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line, by default that of the process
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.evaluation.report", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.evaluation", description=main.__doc__)
     add_model_arguments(parser)
     parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
     parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
