@@ -88,6 +88,25 @@ def test_the_network_computes_the_same_in_numpy(
     np.testing.assert_allclose(network(observations, command), expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_small_differences_between_large_numbers_count_in_both(dtype):
+    """Seconds of the day, among other numbers, which single precision could not tell apart."""
+    space = spaces.Dict(clock=spaces.Box(0, 2e9, (1,), dtype), other=spaces.Box(-1, 1, (2,)))
+    policy = scrambled(space)
+    observations = {
+        "other": np.zeros((100, 2), np.float32),  # not in the order of the space
+        "clock": (1_700_000_000 + np.arange(100))[:, None].astype(dtype),
+    }
+    command = make_command(3, 4, 100)
+    tensors = obs_as_tensor(observations, "cpu")
+    policy.feature_standardizer.n_updates.zero_()
+    policy.update_statistics(tensors, policy.command_tensor(command))
+    with th.no_grad():
+        expected = policy(tensors, policy.command_tensor(command)).numpy()
+    assert len(np.unique(expected, axis=0)) == 100
+    np.testing.assert_allclose(policy.numpy_network()(observations, command), expected, rtol=1e-4, atol=1e-3)
+
+
 def test_categorical_draws_have_the_probabilities_of_the_network():
     policy = scrambled(net_arch=[3])
     n = 20_000

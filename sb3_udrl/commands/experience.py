@@ -11,6 +11,7 @@ from torch import nn
 
 from sb3_udrl.buffers.bands import spread_over
 from sb3_udrl.commands.command import Command
+from sb3_udrl.common.moments import moments_of
 
 _N_ROWS = 512
 _N_NEAREST = 9  # episodes that say what is typical
@@ -85,10 +86,10 @@ class Experience(nn.Module):
         open_rows = asked.any(1) & (~asked.all(1) | ~np.isnan(advantage))
         if len(table) == 0 or not open_rows.any():
             return command
-        scales = table.std(0) + 1e-3 * np.abs(table).mean(0) + 1e-12
+        _, factor = moments_of(table.astype(np.float32))  # zero where all episodes agree, so none is nearer than another
         rows, advantage = rows.copy(), advantage.copy()
         for i in np.flatnonzero(open_rows):
-            distances = (np.abs(table - rows[i]) / scales)[:, asked[i]].sum(1)
+            distances = (np.abs(table - rows[i]) * factor)[:, asked[i]].sum(1)
             nearest = table[np.argsort(distances, kind="stable")[:_N_NEAREST]]
             rows[i] = np.where(asked[i], rows[i], np.median(nearest, axis=0))
             if not np.isnan(advantage[i]):

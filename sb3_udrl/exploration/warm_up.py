@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.common.moments import CLIP, SUM_RESOLUTION
 
 WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]
 
@@ -125,10 +126,20 @@ class RunningInputs:
         parts = observations.values() if isinstance(observations, dict) else [observations]
         inputs = np.concatenate([np.asarray(part, dtype=np.float64).reshape(n_envs, -1) for part in parts], axis=1)
         if self.statistics is None:
-            self.statistics = RunningMeanStd(shape=inputs.shape[1:])
-        self.statistics.update(inputs)
-        inputs = np.clip((inputs - self.statistics.mean) / np.sqrt(self.statistics.var + 1e-8), -5, 5)
+            self.statistics = RunningMeanStd(epsilon=0, shape=inputs.shape[1:])
+        self.statistics.update(self._without_outliers(inputs))
+        mean, deviation = self.statistics.mean, np.sqrt(self.statistics.var)
+        varies = deviation > SUM_RESOLUTION * np.abs(mean)
+        inputs = np.divide(inputs - mean, deviation, out=np.zeros_like(inputs), where=varies).clip(-5, 5)
         return np.concatenate([inputs, np.ones((n_envs, 1))], axis=1)
+
+    def _without_outliers(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the statistics take in: once they are settled, nothing far beyond, where a single number would decide alone."""
+        assert self.statistics is not None
+        if self.statistics.count < CLIP**2:
+            return inputs
+        most = np.where(self.statistics.var > 0, CLIP * np.sqrt(self.statistics.var), np.inf)
+        return np.clip(inputs, self.statistics.mean - most, self.statistics.mean + most)
 
 
 class NetworkWarmUp(WarmUp):

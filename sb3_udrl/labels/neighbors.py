@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array, Observation
 from sb3_udrl.buffers.episodes import discounted_sums
+from sb3_udrl.common.moments import moments_of, standardized
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -80,7 +81,8 @@ def local_fit(values: Floats, offsets: Floats) -> tuple[Floats, Floats]:
     offsets, values = offsets - center[:, None], values - mean[:, None]
     moments = offsets.transpose(0, 2, 1) @ offsets
     n_features = moments.shape[1]
-    ridge = _RIDGE * np.trace(moments, axis1=1, axis2=2) / n_features + 1e-9
+    spread = np.trace(moments, axis1=1, axis2=2) / n_features
+    ridge = np.where(spread > 0, _RIDGE * spread, 1.0)  # where all lie in one place, there is no slope
     moments[:, np.arange(n_features), np.arange(n_features)] += ridge[:, None]
     slopes = np.linalg.solve(moments, offsets.transpose(0, 2, 1) @ values[:, :, None])
     residuals = values - (offsets @ slopes)[:, :, 0]
@@ -113,10 +115,11 @@ def scores(differences: Floats, deviations: Floats, local_scale: bool = True) ->
     :param local_scale: each in its own deviation; if False, all in the geometric mean of these
     :return: ``(n,)``, clipped
     """
-    scales = deviations + (_MIN_DEVIATION * deviations.mean() + 1e-8)
-    if not local_scale:
-        scales = np.exp(np.log(scales).mean())
-    return np.clip(differences / scales, -_MAX_SCORE, _MAX_SCORE).astype(np.float32)
+    scales = deviations + _MIN_DEVIATION * moments_of(deviations[:, None])[0]
+    with np.errstate(divide="ignore", invalid="ignore"):  # where nothing varies, whatever differs stands out
+        if not local_scale:
+            scales = np.exp(np.log(scales).mean())
+        return np.nan_to_num(np.clip(differences / scales, -_MAX_SCORE, _MAX_SCORE)).astype(np.float32)
 
 
 def situation_features(observations: Observation, space: spaces.Space[Any]) -> Features:
@@ -138,8 +141,8 @@ def situation_features(observations: Observation, space: spaces.Space[Any]) -> F
         return _categories(observations, space.nvec.ravel(), space.start.ravel())
     vectors = observations.reshape(len(observations), -1)
     if vectors.dtype == np.uint8:  # pixels have one unit in common
-        return _standardized(_projected(vectors))
-    return _projected(_standardized(vectors))
+        return standardized(_projected(vectors))
+    return _projected(standardized(vectors))
 
 
 def action_vectors(actions: Array, space: spaces.Space[Any]) -> Floats:
@@ -153,14 +156,6 @@ def action_vectors(actions: Array, space: spaces.Space[Any]) -> Floats:
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return situation_features(actions, space).astype(np.float64)
     return actions.reshape(len(actions), -1).astype(np.float64)
-
-
-def _standardized(vectors: Array) -> Array:
-    """Zero mean and unit variance in each column; a constant one is all zeros."""
-    standardized = vectors.astype(np.result_type(vectors, np.float32))
-    standardized -= vectors.mean(0, dtype=np.float64).astype(standardized.dtype)
-    standardized /= standardized.std(0) + 1e-6
-    return standardized
 
 
 def _projection(length: int) -> Features:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sb3_udrl.common.moments import CLIP, moments_of
 from sb3_udrl.labels.neighbors import Features, Floats
 
 _N_KNOTS = 16  # per variable
 _RIDGE = 3e-4  # where changes have a mean square of one
 _EFFORT = 0.1  # root mean square of efforts then: how an episode ended counts before what it took
-_CLIP = 10.0  # standard deviations
 _BLOCK = 4096  # steps whose hinges are held at a time
 
 
@@ -57,10 +57,10 @@ def redistributed_rewards(
     :return: in the unit of the rewards, ``(n,)``
     """
     ends = np.concatenate((summaries.first, summaries.last))
-    mean, deviation = ends.mean(0), ends.std(0) + 1e-6
+    mean, factor = (moment.astype(np.float32) for moment in moments_of(ends))
 
     def standardized(those: Features) -> Features:
-        return ((those - mean) / deviation).clip(-_CLIP, _CLIP)
+        return ((those - mean) * factor).clip(-CLIP, CLIP)
 
     standard = standardized(situations)
     knots = np.quantile(standard, (np.arange(_N_KNOTS) + 0.5) / _N_KNOTS, axis=0).astype(np.float32)
@@ -90,8 +90,8 @@ def _hinges(situations: Features, knots: Features) -> Features:
 
 
 def _norm(rows: NDArray[Any]) -> float:
-    """Root mean square of their lengths."""
-    return float(np.sqrt(np.square(rows).sum(1).mean())) + 1e-12
+    """Root mean square of their lengths; one where all are zero."""
+    return float(np.sqrt(np.square(rows).sum(1).mean())) or 1.0
 
 
 def _ridge_regression(inputs: Floats, targets: Floats) -> Floats:

@@ -170,7 +170,18 @@ class CommandPolicy(GradientFit):
         return self.action_head(self.trunk(features, self._command_input(command)))
 
     def _features(self, observation: PyTorchObs) -> th.Tensor:
+        if isinstance(self.feature_standardizer, Standardizer):
+            return self._vectors(observation)
         return self.features_extractor(preprocess_obs(observation, self.observation_space, self.normalize_images))
+
+    def _vectors(self, observation: PyTorchObs) -> th.Tensor:
+        """
+        Observations that are vectors as they are: in single precision, as SB3 preprocesses them, small differences between
+        large numbers would be lost.
+        """
+        keys = list(self.observation_space.spaces) if isinstance(self.observation_space, spaces.Dict) else []
+        parts = [observation[key] for key in keys] if isinstance(observation, dict) else [observation]
+        return th.cat([(part if part.is_floating_point() else part.double()).flatten(1) for part in parts], dim=1)
 
     def _command_input(self, command: th.Tensor) -> th.Tensor:
         standardized = self.command_standardizer(command).nan_to_num()  # what is not asked for is as usual

@@ -54,13 +54,13 @@ def numpy_network(policy: VectorNetwork, layers: list[NumpyLayer]) -> Callable[[
 
     def forward(observations: Any, command: Command) -> Floats:
         n = len(command)
-        inputs = np.empty((n, len(mean)), dtype=np.float32)
+        inputs = np.empty((n, len(mean)))  # double precision: small differences between large numbers count
         if keys is None:
             inputs[:, :dim] = observations.reshape(n, dim)
         else:
             inputs[:, :dim] = np.concatenate([observations[key].reshape(n, -1) for key in keys], axis=1)
         inputs[:, dim:] = command_space.inputs(command)
-        inputs = ((inputs - mean) * factor).clip(-bound, bound)
+        inputs = ((inputs - mean) * factor).clip(-bound, bound).astype(np.float32)
         if command_space.partial:
             inputs[:, dim:][np.isnan(inputs[:, dim:])] = 0
         hidden, condition = inputs[:, :dim], inputs[:, dim:]
@@ -91,12 +91,12 @@ def numpy_actor(
     return act
 
 
-def _standardization(policy: VectorNetwork) -> tuple[Floats, Floats, Floats]:
+def _standardization(policy: VectorNetwork) -> tuple[Array, Array, Array]:
     """Mean, factor and bound of each feature and of each input of the command, ``(features_dim + n_inputs,)`` each."""
     dims = (policy.features_extractor.features_dim, len(policy.command_space.input_names))
     modules: tuple[nn.Module, ...] = (policy.feature_standardizer, policy.command_standardizer)
     rows = [_affine(module, dim) for module, dim in zip(modules, dims, strict=True)]
-    mean, factor, bound = (np.concatenate(parts).astype(np.float32) for parts in zip(*rows, strict=True))
+    mean, factor, bound = (np.concatenate(parts).astype(np.float64) for parts in zip(*rows, strict=True))
     for column, scale in policy.fixed_scales():
         column += policy.features_extractor.features_dim
         mean[column], factor[column], bound[column] = 0, scale, np.inf
@@ -107,7 +107,10 @@ def _affine(module: Any, dim: int) -> tuple[Array, Array, Array]:
     """What a standardizer does, or nothing at all where there is none."""
     if not hasattr(module, "inverse_std"):
         return np.zeros(dim), np.ones(dim), np.full(dim, np.inf)
-    return module.mean.cpu().numpy(), module.inverse_std.cpu().numpy(), np.full(dim, module.clip)
+    mean, rest, factor = (
+        part.cpu().numpy().astype(np.float64) for part in (module.mean, module.mean_rest, module.inverse_std)
+    )
+    return mean + rest, factor, np.full(dim, module.clip)
 
 
 def _torch_draw(head: ActionHead) -> Callable[[Floats, Floats], Array]:
