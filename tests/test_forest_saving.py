@@ -16,6 +16,7 @@ from test_forest_policy import ACTIONS, OBSERVATIONS, forest_model
 from sb3_udrl import UDRL
 from sb3_udrl.forest import ForestPolicy, saving
 from sb3_udrl.forest.saving import check_trees, from_bytes, to_bytes
+from sb3_udrl.saving.trust import Untrusted
 
 ESTIMATORS = {
     "forest": "sklearn.ensemble.RandomForestClassifier",
@@ -118,7 +119,7 @@ def test_an_untrusted_type_is_named_and_refused(tmp_path):
     model.save(tmp_path / "model")
     name = f"{Stranger.__module__}.Stranger"
     for trusted in (None, [], ["another.Type"]):
-        with pytest.raises(TypeError, match=rf"would build {name}, which could run code.*trusted=\['{name}'\]"):
+        with pytest.raises(Untrusted, match=rf"names {name} .*which could be code.*trusted=\['{name}'\]"):
             UDRL.load(tmp_path / "model", device="cpu", trusted=trusted)
     loaded = UDRL.load(tmp_path / "model", device="cpu", trusted=[name])
     np.testing.assert_array_equal(predictions(loaded), predictions(model))
@@ -127,7 +128,7 @@ def test_an_untrusted_type_is_named_and_refused(tmp_path):
 def test_a_refused_file_leaves_the_model_as_it_was(model):
     stranger = forest_model(make_vec(Scripted), Stranger(3)).learn(100)
     learned = model.policy.learned
-    with pytest.raises(TypeError, match="Stranger"):
+    with pytest.raises(Untrusted, match="Stranger"):
         model.set_parameters(stranger.get_parameters())
     assert model.policy.learned is learned
 
@@ -137,8 +138,9 @@ def test_no_code_of_the_file_is_run(tmp_path, model):
     stranger = forest_model(make_vec(Scripted), "sklearn.ensemble.RandomForestClassifier").learn(100)
     stranger.policy_kwargs["estimator"] = "antigravity.Forest"
     stranger.save(tmp_path / "model")
-    with pytest.raises(TypeError, match=r"the settings of this file would build antigravity.Forest"):
-        UDRL.load(tmp_path / "model", device="cpu", trusted=[])
+    for trusted in (None, []):
+        with pytest.raises(Untrusted, match=r"the file names antigravity.Forest \(policy_kwargs/estimator\)"):
+            UDRL.load(tmp_path / "model", device="cpu", trusted=trusted)
 
 
 def test_another_version_of_scikit_learn_is_said(model, monkeypatch):

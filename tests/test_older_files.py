@@ -74,7 +74,7 @@ def test_buffers_of_before_go_on_learning(name: str, tmp_path: Path) -> None:
     env = make_vec_env("CartPole-v1", n_envs=4, seed=3)
     model = UDRL.load(FILES / f"{name}.zip", env=env, device="cpu")
     shutil.copy(FILES / f"{name}_buffer.pkl", tmp_path)
-    model.load_replay_buffer(tmp_path / f"{name}_buffer.pkl")
+    model.load_replay_buffer(tmp_path / f"{name}_buffer.pkl", allow_pickle=True)
     n_before = model.replay_buffer.n_transitions_added
     assert n_before > 500
     assert len(model.outcomes) > 0
@@ -87,7 +87,7 @@ def test_buffers_of_before_go_on_learning(name: str, tmp_path: Path) -> None:
 def test_a_buffer_of_other_commands_is_refused() -> None:
     model = UDRL("CommandPolicy", "CartPole-v1", commands="relative", device="cpu")
     with pytest.raises(ValueError, match="other commands"):
-        model.load_replay_buffer(FILES / "absolute_buffer.pkl")
+        model.load_replay_buffer(FILES / "absolute_buffer.pkl", allow_pickle=True)
     assert model.replay_buffer.n_episodes == 0
 
 

@@ -32,7 +32,7 @@ def resumed(path, env, n_timesteps, **kwargs):
     return model.learn(n_timesteps, reset_num_timesteps=False)
 
 
-def check(tmp_path, make_env, first=96, second=128, **kwargs):
+def check(tmp_path, make_env, first=96, second=128, given=None, **kwargs):
     """Episodes take 8 steps, so that all of them end when the first part does."""
     env = make_env()
     whole = new_model(env, **kwargs).learn(first + second)
@@ -43,7 +43,7 @@ def check(tmp_path, make_env, first=96, second=128, **kwargs):
     part.save_replay_buffer(tmp_path / "buffer")
     env.close()
     env = make_env()
-    model = resumed(tmp_path, env, second)
+    model = resumed(tmp_path, env, second, **(given or {}))
     env.close()
     assert_same_parameters(parameters_of(model), parameters_of(whole))
     assert model.num_timesteps == whole.num_timesteps == first + second
@@ -139,7 +139,11 @@ def test_a_warm_up_that_goes_on_because_all_episodes_are_alike(tmp_path):
 
 
 def test_a_user_s_warm_up_function(tmp_path):
-    check(tmp_path, environment, first=32, learning_starts=96, warm_up=lambda observations, starts: np.array([2]))
+    def second_action(observations, starts):
+        return np.array([2])
+
+    given = {"warm_up": second_action}  # files name functions, and do not hold them
+    check(tmp_path, environment, first=32, given=given, learning_starts=96, warm_up=second_action)
 
 
 def test_other_numbers_of_environments_and_other_warm_ups_go_on_too(tmp_path):

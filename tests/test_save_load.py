@@ -98,16 +98,19 @@ def test_arguments_come_back(tmp_path):
     assert loaded.replay_buffer.retention == "best" and loaded.replay_buffer.buffer_size == 77
 
 
-def test_functions_come_back(tmp_path):
+def test_functions_are_given_again(tmp_path):
+    functions = {
+        "learning_rate": lambda progress: progress * 1e-3,
+        "warm_up": lambda observations, starts: np.ones(len(starts), int),
+    }
     model = tiny_model(
         make_vec(Scripted),
-        learning_rate=lambda progress: progress * 1e-3,
-        warm_up=lambda observations, starts: np.ones(len(starts), int),
+        **functions,
         command_sampler=FixedCommands,
         command_sampler_kwargs={"desired_return": 3, "desired_horizon": 2},
     )
     model.save(tmp_path / "model")
-    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE).learn(64)
+    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE, custom_objects=functions).learn(64)
     assert loaded.lr_schedule(0.5) == 5e-4
     assert set(loaded.hindsight.transitions(np.arange(6)).actions) == {1}
     assert loaded.policy.eval_command.tolist() == [3, 2]
@@ -306,7 +309,7 @@ def test_a_compiled_policy_is_saved_as_a_plain_one(model, tmp_path):
 
 
 def test_numpy_numbers_as_arguments(tmp_path):
-    model = tiny_model(make_vec(Scripted), learning_rate=lambda _: np.float32(1e-3), learning_starts=np.int64(32))
+    model = tiny_model(make_vec(Scripted), learning_rate=np.float64(1e-3), learning_starts=np.int64(32))
     model.learn(64).save(tmp_path / "model")
     UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE).learn(64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,10 +56,11 @@ class CommandedModel(Protocol):
     def further_state(self) -> dict[str, Any]:
         """What else training needs to go on as if never stopped."""
 
-    def restore_further(self, state: dict[str, Any], same_envs: bool) -> None:
+    def restore_further(self, state: Mapping[str, Any], same_envs: bool) -> Callable[[], None]:
         """
-        Take over what :meth:`further_state` returned.
+        Read what :meth:`further_state` returned, and change nothing yet.
 
         :param state: that of another model
         :param same_envs: whether that had as many environments
+        :return: takes it over
         """

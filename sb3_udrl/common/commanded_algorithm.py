@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
@@ -25,12 +25,14 @@ from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, make_replay_buffer, parse_train_freq
 from sb3_udrl.common.logs import dump_logs, record_training
-from sb3_udrl.common.older_files import upgrade_settings
+from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
 from sb3_udrl.common.running import RunningEpisodes
 from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
+
+_OF_SETUP = ("command_space", "_running", "_command_sampler", "_stores_raw_obs")  # made anew from the settings
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
 
@@ -95,9 +97,10 @@ class CommandedAlgorithm(SavedAlgorithm):
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
         self.policy = self.make_policy().to(self.device)
-        if "hindsight" not in vars(self):  # else the file held it, by ``save(include=...)``
-            buffer = vars(self).pop("replay_buffer", None) or make_replay_buffer(self)  # files before 0.2 may hold this one
-            self.hindsight = Hindsight(buffer, self.policy.explorer.command_space, self.label_kwargs)
+        stored = stored_episodes(self)  # by ``save(include=...)``
+        self.hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)
+        if stored is not None:
+            self.hindsight = self.hindsight.restored(stored)
         self._running = RunningEpisodes(
             self.observation_space, self.action_space, self.command_space, self.n_envs, self.max_episode_steps
         )
@@ -378,7 +381,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         return super()._init_callback(callback, progress_bar)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "rng", "hindsight", "command_space", "_running", "_command_sampler"]
+        return [*super()._excluded_save_params(), "rng", "hindsight", "lr_schedule", "_train_freq", *_OF_SETUP]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", *(f"policy.{path}" for path in self.policy.optimizers)], []
@@ -431,10 +434,13 @@ class CommandedAlgorithm(SavedAlgorithm):
         """What else training needs to go on as if never stopped, besides buffer, generators and running episodes."""
         return {}
 
-    def restore_further(self, state: dict[str, Any], same_envs: bool) -> None:
+    def restore_further(self, state: Mapping[str, Any], same_envs: bool) -> Callable[[], None]:
         """
-        Take over what :meth:`further_state` returned.
+        Read what :meth:`further_state` returned, and change nothing yet.
 
         :param state: that of another model
         :param same_envs: whether that had as many environments
+        :return: takes it over, and does not fail
+        :raises ValueError: if it is damaged
         """
+        return lambda: None

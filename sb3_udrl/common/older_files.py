@@ -6,13 +6,18 @@ import warnings
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.save_util import load_from_pkl
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.model import CommandedModel
 from sb3_udrl.commands.outcomes import Outcome
+from sb3_udrl.exploration.warm_up import WARM_UPS
 from sb3_udrl.labels import AdvantageLabeler, Hindsight
 from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
+from sb3_udrl.saving.archive import is_archive
+from sb3_udrl.saving.random_state import generator_state
 
 _OF_LABELS = {  # arguments of the replay buffer that are arguments of the labels of advantages now
     "gamma",
@@ -56,30 +61,88 @@ def upgrade_settings(model: CommandedModel) -> None:
         model.outcomes.rows.append(Outcome(asked, {"return": achieved_return, "horizon": achieved_horizon}))
 
 
-def upgrade_running_state(state: dict[str, Any], model: CommandedModel) -> dict[str, Any]:
+def stored_episodes(model: CommandedModel) -> dict[str, Any] | None:
     """
-    The content of a file of :meth:`save_replay_buffer` in today's terms.
+    Episodes that a zip file brought along, as :meth:`Hindsight.state <sb3_udrl.labels.Hindsight.state>` writes them today.
 
-    :param state: what the file holds, of today or earlier
-    :param model: the model that it is for
-    :raises ValueError: if its commands are not those of the model
+    :param model: with the attributes that the file has set, and its command space; these are taken off
     """
-    if "hindsight" in state:
-        return state
-    buffer: EpisodicReplayBuffer = state["replay_buffer"]
-    hindsight = Hindsight(buffer, model.hindsight.command_space, model.label_kwargs)
-    command, asked, warm_up, at_start = state["running"]
-    relative = bool(np.isinf(asked["horizon"]).all())
-    if relative != ("advantage" in model.hindsight.command_space):
-        raise ValueError(f"it was saved by a model with other commands than {list(model.command_space.names)}")
-    if relative:
-        command, asked = (Command({"advantage": rows["return"]}) for rows in (command, asked))
+    attributes = vars(model)
+    buffer, stored = attributes.pop("replay_buffer", None), attributes.pop("hindsight", None)
+    if buffer is not None:
+        stored = _hindsight_of(buffer, model.policy.explorer.command_space, model.label_kwargs)
+    return stored.state() if isinstance(stored, Hindsight) else stored
+
+
+def _hindsight_of(buffer: EpisodicReplayBuffer, space: CommandSpace, label_kwargs: dict[str, Any] | None) -> Hindsight:
+    """Labels of a buffer that made them itself, as revisions before commands had parts did."""
+    hindsight = Hindsight(buffer, space, label_kwargs)
     for labeler in hindsight.labelers:
         if isinstance(labeler, AdvantageLabeler):
-            labeler.take_over(vars(buffer))
+            vars(labeler).update({name: vars(buffer)[name] for name in ("_remembered", "_n_labelled", "_n_relabelled")})
+    return hindsight
+
+
+def load_pickled_state(source: Any, model: CommandedModel) -> dict[str, Any] | None:
+    """
+    What a pickle of :meth:`save_replay_buffer` holds, in today's terms.
+
+    :param source: path or file
+    :param model: the model that it is for
+    :return: as :func:`~sb3_udrl.common.persistence.running_state` says; None if it is no pickle
+    :raises ValueError: if its commands are not those of the model
+    """
+    if is_archive(source, ".pkl"):
+        return None
+    pickled = load_from_pkl(source, model.verbose)
+    if not isinstance(pickled, dict) or not {"hindsight", "replay_buffer"} & pickled.keys():
+        raise ValueError(f"it holds a {type(pickled).__name__}, not the episodes of an EpisodicReplayBuffer")
+    command, asked, warm_up, at_start = pickled["running"]
+    if "hindsight" in pickled:
+        hindsight, further = pickled["hindsight"], pickled["further"]
+    else:
+        relative = bool(np.isinf(asked["horizon"]).all())
+        if relative != ("advantage" in model.hindsight.command_space):
+            raise ValueError(f"it was saved by a model with other commands than {list(model.command_space.names)}")
+        if relative:
+            command, asked = (Command({"advantage": rows["return"]}) for rows in (command, asked))
+        hindsight = _hindsight_of(pickled["replay_buffer"], model.hindsight.command_space, model.label_kwargs)
+        further = {"warm_up": pickled["warm_up"], "noise": pickled.get("noise")}
+    buffer = hindsight.buffer
     return {
-        **state,
-        "hindsight": hindsight,
-        "running": (command, asked, warm_up, at_start),
-        "further": {"warm_up": state["warm_up"], "noise": state.get("noise")},
+        "observation_space": buffer.observation_space,
+        "action_space": buffer.action_space,
+        "commands": list(hindsight.command_space.names),
+        "hindsight": hindsight.state(),
+        "rng": generator_state(pickled["rng"]),
+        "torch_rng": {
+            "cpu": pickled["torch_rng_state"].numpy(),
+            "cuda": [state.numpy() for state in pickled["cuda_rng_states"]],
+        },
+        "further": _further(further),
+        "running": {"command": command.parts, "asked": asked.parts, "warm_up": warm_up, "at_start": at_start},
+    }
+
+
+def _further(pickled: dict[str, Any]) -> dict[str, Any]:
+    """What UDRL keeps besides; its objects were pickled as they are."""
+    warm_up, noise, obedience = pickled["warm_up"], pickled["noise"], pickled.get("obedience")
+    names = [name for name, kind in WARM_UPS.items() if type(warm_up) is kind]
+    if obedience is not None:
+        steps, begun = obedience["practice"]
+        obedience = {
+            **obedience,
+            "hindsight": obedience["hindsight"].state(),
+            "rng": generator_state(obedience["rng"]),
+            "practice_steps": steps,
+            "practice_from": begun,
+        }
+    practicing, temperature = pickled.get("practicing", (None, None))
+    return {
+        "warm_up": warm_up.state() if names else None,
+        "warm_up_name": names[0] if names else None,
+        "noise": None if noise is None else {"share": noise.share, **noise.state()},
+        "obedience": obedience,
+        "practicing": practicing,
+        "practice_temperature": temperature,
     }

@@ -1,20 +1,33 @@
-"""Models and replay buffers as files that are complete or not there."""
+"""Models and replay buffers as files that are complete or not there, and hold no pickles."""
 
 from __future__ import annotations
 
 import io
 import pathlib
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, cast
 
+import numpy as np
+import stable_baselines3 as sb3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import get_system_info
 
 from sb3_udrl.commands.model import CommandedModel
 from sb3_udrl.common.files import written_at_once
+from sb3_udrl.common.older_files import load_pickled_state
 from sb3_udrl.common.persistence import load_running_state, save_running_state
-from sb3_udrl.common.trust import check_settings, trusting
+from sb3_udrl.saving.archive import Archive, open_archive, write_archive
+from sb3_udrl.saving.estimators import check_estimators
+from sb3_udrl.saving.limits import check_sizes
+from sb3_udrl.saving.plain import from_plain
+from sb3_udrl.saving.trust import Untrusted, trusting
 
 SelfModel = TypeVar("SelfModel", bound="SavedAlgorithm")
+
+_NOT_OF_FILES: dict[str, Any] = {"env": None, "tensorboard_log": None}  # come from the caller, whatever a file says
+_REQUIRED = ("policy_class", "observation_space", "action_space", "verbose")
 
 
 class SavedAlgorithm(BaseAlgorithm):
@@ -22,69 +35,170 @@ class SavedAlgorithm(BaseAlgorithm):
 
     def save(self, path: str | pathlib.Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
         """
-        Save the model to a zip file, which appears only when it is complete.
+        Save the model to a zip file, which appears only when it is complete. Settings are plain JSON and arrays, weights
+        are tensors. Functions and classes of others are stored as their import path, and given again, or trusted, on loading.
 
         :param path: file, or path with or without ``.zip``
         :param exclude: names of parameters to leave out, besides the default ones
         :param include: names of parameters to save although they are left out by default
         """
-        include = ["hindsight" if name == "replay_buffer" else name for name in include or ()]
+        left_out = {*self._excluded_save_params(), *(exclude or ()), "policy", *_NOT_OF_FILES} - set(include or ())
+        settings = {name: value for name, value in vars(self).items() if name not in left_out}
+        if "replay_buffer" in (include or ()):
+            settings["hindsight"] = cast(CommandedModel, self).hindsight.state()
+        weights = {f"{name}.pth": tensors for name, tensors in self.get_parameters().items()}
+        versions = {"_stable_baselines3_version": sb3.__version__, "system_info.txt": get_system_info(print_info=False)[1]}
         with written_at_once(path, ".zip") as target:
-            super().save(target, exclude, include)
+            write_archive(target, {**settings, **weights}, versions)
 
     @classmethod
     def load(
         cls: type[SelfModel],
         path: str | pathlib.Path | io.BufferedIOBase,
-        *args: Any,
+        env: GymEnv | None = None,
+        device: Any = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        *,
         trusted: Collection[str] | None = None,
         **kwargs: Any,
     ) -> SelfModel:
         """
         Load a model from a zip file.
 
-        SB3 keeps some settings as pickles, which can run any code when they are loaded. For files of strangers pass
-        ``trusted=[]``: then all of the file is looked through before, and refused if it holds anything that could.
+        Files that :meth:`save` wrote hold no pickles: loading them runs no code, and imports nothing that they name but what
+        is on lists of this package. Older files hold pickles, which can run any code: they are loaded with a warning, and
+        refused where ``trusted`` is given.
 
         :param path: file, or path with or without ``.zip``
-        :param args: as for every algorithm of SB3: ``env``, ``device``, ``custom_objects``, ...
-        :param trusted: full names of types and functions that the file may hold besides those that are known to be harmless;
-            None looks at forests alone, not at pickled settings
-        :param kwargs: as for every algorithm of SB3; constructor parameters replace the saved ones
+        :param env: the environment to go on with; without one, the model can predict
+        :param device: device of the network
+        :param custom_objects: settings by name that take the place of those in the file
+        :param print_system_info: print the system that the model was saved on, and this one
+        :param force_reset: reset the environment before training
+        :param trusted: import paths of classes and functions that the file may name, and types that its forest may hold,
+            besides the known ones; ``[]`` for none of them, and no pickles
+        :param kwargs: constructor parameters that replace the saved ones
         :return: the model
-        :raises ValueError: if the file holds something else, or the environment has other spaces
-        :raises TypeError: if the file holds types or functions that are not trusted
+        :raises FileNotFoundError: if there is no such file
+        :raises ValueError: if the file is damaged or holds something else, names what is not trusted, asks for sizes beyond
+            all use, or the environment has other spaces
         """
+        given = {**(custom_objects or {}), **kwargs}
         try:
-            with trusting(trusted):
-                if trusted is not None:
-                    check_settings(path, kwargs.get("custom_objects"))
-                model = super().load(path, *args, **kwargs)
-            if "guidance" in kwargs:  # else that of the saved weights
-                model.policy.guidance = kwargs["guidance"]
-            return model
-        except (FileNotFoundError, PermissionError):
+            with open_archive(path, ".zip") as archive:
+                read = _plain_settings(archive, given, trusted)
+            with trusting(trusted or ()):
+                model = super().load(
+                    path, env, device, {**read, **(custom_objects or {})}, print_system_info, force_reset, **kwargs
+                )
+            check_finite(model.get_parameters())
+        except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
             raise
-        except (AssertionError, KeyError, OSError) as error:
-            if isinstance(error, AssertionError) and "No data found" not in str(error):
-                raise
-            raise ValueError(f"{path} is not a model that {cls.__name__} saved: {error}") from error
+        except Exception as error:
+            raise ValueError(f"{path} is not a model that {cls.__name__} can load: {_sentence(error)}") from error
+        if "guidance" in kwargs:  # else that of the saved weights
+            cast(CommandedModel, model).policy.guidance = kwargs["guidance"]
+        return model
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
-        Save the replay buffer and the state of the random generators, so that training goes on as if never stopped.
+        Save the replay buffer and the state of the random generators, so that training goes on as if never stopped. It is a
+        zip file of arrays and JSON, under the name that SB3's callers expect.
 
         :param path: file, or path with or without ``.pkl``
         """
         with written_at_once(path, ".pkl") as target:
             save_running_state(cast(CommandedModel, self), target)
 
-    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+    def load_replay_buffer(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        truncate_last_traj: bool = True,
+        *,
+        allow_pickle: bool = False,
+    ) -> None:
         """
         Load what :meth:`save_replay_buffer` saved.
 
         :param path: file or path
         :param truncate_last_traj: has no effect, stored episodes are always whole; SB3's callers pass it
-        :raises ValueError: if the file holds something else, or episodes of other spaces; the model is left as it was
+        :param allow_pickle: load a file of a revision before 0.2, which is a pickle and can run any code
+        :raises FileNotFoundError: if there is no such file
+        :raises ValueError: if the file is damaged or holds something else, or episodes of other spaces; the model is left as
+            it was
         """
-        load_running_state(cast(CommandedModel, self), path)
+        model = cast(CommandedModel, self)
+        try:
+            state = load_pickled_state(path, model) if allow_pickle else None
+            load_running_state(model, path, state)
+        except (FileNotFoundError, PermissionError, IsADirectoryError):
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"{path} is not a replay buffer that {type(self).__name__} can load: {_sentence(error)}"
+            ) from error
+
+
+def _plain_settings(archive: Archive, given: Mapping[str, Any], trusted: Collection[str] | None) -> dict[str, Any]:
+    """
+    The settings of a file as objects, or none where these are pickles, which SB3 reads.
+
+    :param archive: the file
+    :param given: settings of the caller, which are not read
+    :param trusted: see :meth:`SavedAlgorithm.load`
+    """
+    archive.check_tensors()
+    settings = archive.settings()
+    pickled = [name for name, value in settings.items() if isinstance(value, dict) and ":serialized:" in value]
+    if pickled and trusted is not None:
+        raise ValueError(
+            f"it holds pickles ({', '.join(pickled)}), which can run any code; nothing of them was read. If you trust where "
+            "it comes from, load it without trusted= and save it again"
+        )
+    if pickled:
+        warnings.warn(
+            "this file holds pickles, which can run any code when they are loaded: files of revisions before 0.2 do. Save the "
+            "model again to have one without, and load files of strangers with trusted=[]",
+            stacklevel=3,
+        )
+        return {}
+    read: dict[str, Any] = from_plain(settings, archive.array, trusted or (), {*given, *_NOT_OF_FILES})
+    missing = [name for name in _REQUIRED if name not in {**read, **given}]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    check_sizes(read)
+    check_estimators("policy_kwargs", read.get("policy_kwargs"), trusted or ())
+    check_estimators("obedience_kwargs", (read.get("obedience_kwargs") or {}).get("policy_kwargs"), trusted or ())
+    return {**read, **_NOT_OF_FILES}
+
+
+def check_finite(parameters: Mapping[str, Any]) -> None:
+    """
+    Look whether weights and all that was learned with them are numbers.
+
+    :param parameters: as ``get_parameters`` returns them
+    :raises ValueError: if one is infinite, or NaN where that has no meaning
+    """
+    for module, tensors in parameters.items():
+        for name, tensor in _tensors(tensors, module):
+            array = np.asarray(tensor.detach().cpu().float().numpy()) if tensor.is_floating_point() else np.zeros(0)
+            open_parts = name.rpartition(".")[2] in _MAY_BE_NAN
+            if not (np.isfinite(array) | (np.isnan(array) & open_parts)).all():
+                raise ValueError(f"the weights {name} hold values that are not finite")
+
+
+_MAY_BE_NAN = ("eval_command", "corrections")  # parts that are not asked for, and what was not measured
+
+
+def _tensors(nested: Any, path: str) -> list[tuple[str, Any]]:
+    if hasattr(nested, "is_floating_point"):
+        return [(path, nested)]
+    items = nested.items() if isinstance(nested, Mapping) else enumerate(nested) if isinstance(nested, list) else ()
+    return [found for key, value in items for found in _tensors(value, f"{path}.{key}")]
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, with its type where it says little."""
+    return str(error) if isinstance(error, ValueError) and str(error) else f"{type(error).__name__} {error}".strip()

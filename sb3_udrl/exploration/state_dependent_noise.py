@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.exploration.warm_up import RunningInputs
 from sb3_udrl.policies import BehaviorPolicy
+from sb3_udrl.saving.checks import checked_array
 
 
 class StateDependentNoise:
@@ -56,6 +60,22 @@ class StateDependentNoise:
         consistent = np.einsum("ef,efd->ed", situations, self.functions)
         independent = self.rng.standard_normal((self.n_envs, self.n_dims))
         return (np.sqrt(self.share) * consistent + np.sqrt(1 - self.share) * independent).astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """What changes while it acts, as arrays, but for the generator."""
+        return {"outdated": self.outdated, "inputs": self.inputs.state(), "functions": self.functions}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on where another one with the same arguments was.
+
+        :param state: as from :meth:`state`
+        :raises ValueError: if it is damaged
+        """
+        self.outdated = checked_array(state, "outdated", (self.n_envs,), "b").copy()
+        n_inputs = self.inputs.restore(state["inputs"])
+        if n_inputs:
+            self.functions = checked_array(state, "functions", (self.n_envs, n_inputs, self.n_dims)).copy()
 
 
 def make_noise(share: float, policy: BehaviorPolicy, n_envs: int, rng: np.random.Generator) -> StateDependentNoise | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Array, Observation
 from sb3_udrl.common.moments import CLIP, SUM_RESOLUTION
+from sb3_udrl.saving.checks import checked_array, checked_count
 
 WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]
 
@@ -35,6 +36,18 @@ class WarmUp(ABC):
         :param observations: ``(n_envs, *observation_shape)``, or a dictionary of such
         :param starts: environments in which an episode starts, ``(n_envs,)``
         :return: actions, ``(n_envs, *action_shape)``
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What changes while it acts, as numbers and arrays, but for the generator; here, nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027  # most have nothing to restore
+        """
+        Go on where another one with the same arguments was.
+
+        :param state: as from :meth:`state`
+        :raises ValueError: if it is damaged
         """
 
 
@@ -70,6 +83,15 @@ class UniformWarmUp(WarmUp):
         if self.mixed is not None:
             return self.mixed(observations, starts)
         return uniform_actions(self.action_space, self.n_envs, self.rng)
+
+    def state(self) -> dict[str, Any]:
+        return {"mixed": None if self.mixed is None else self.mixed.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if state["mixed"] is not None:
+            widen(self)
+            assert self.mixed is not None
+            self.mixed.restore(state["mixed"])
 
 
 class NormalWarmUp(WarmUp):
@@ -107,6 +129,16 @@ class StickyWarmUp(WarmUp):
         self.actions[change] = fresh[change]
         return self.actions.copy()
 
+    def state(self) -> dict[str, Any]:
+        return {"actions": self.actions, "stickiness": self.stickiness}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        actions = checked_array(state, "actions", self.actions.shape, self.actions.dtype.kind)
+        if not all(action in self.action_space for action in actions):
+            raise ValueError("actions: one lies outside of the action space")
+        self.stickiness = checked_array(state, "stickiness", (self.n_envs,)).copy()
+        self.actions = actions.copy()
+
 
 class RunningInputs:
     """
@@ -141,6 +173,33 @@ class RunningInputs:
         most = np.where(self.statistics.var > 0, CLIP * np.sqrt(self.statistics.var), np.inf)
         return np.clip(inputs, self.statistics.mean - most, self.statistics.mean + most)
 
+    def state(self) -> dict[str, Any]:
+        """The statistics as arrays, if there are any."""
+        if self.statistics is None:
+            return {"n_inputs": 0}
+        return {
+            "n_inputs": len(self.statistics.mean) + 1,
+            "mean": self.statistics.mean,
+            "var": self.statistics.var,
+            "count": float(self.statistics.count),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> int:
+        """
+        Go on with other statistics.
+
+        :param state: as from :meth:`state`
+        :return: number of inputs, the constant included; 0 if there are no statistics
+        :raises ValueError: if they are damaged
+        """
+        n_inputs = checked_count(state, "n_inputs")
+        if n_inputs:
+            self.statistics = RunningMeanStd(shape=(n_inputs - 1,))
+            self.statistics.mean = checked_array(state, "mean", (n_inputs - 1,)).copy()
+            self.statistics.var = checked_array(state, "var", (n_inputs - 1,)).copy()
+            self.statistics.count = float(state["count"])
+        return n_inputs
+
 
 class NetworkWarmUp(WarmUp):
     """A freshly drawn random network for every episode: one hidden layer of 16 rectified units."""
@@ -162,6 +221,15 @@ class NetworkWarmUp(WarmUp):
             self.output[env] = self.rng.standard_normal(self.output.shape[1:]) * np.sqrt(2 / self._HIDDEN)
         hidden = np.maximum(np.einsum("ei,eih->eh", inputs, self.hidden), 0)
         return self._to_actions(np.einsum("eh,eho->eo", hidden, self.output))
+
+    def state(self) -> dict[str, Any]:
+        return {"inputs": self.inputs.state(), "hidden": self.hidden, "output": self.output}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        n_inputs = self.inputs.restore(state["inputs"])
+        self.output = checked_array(state, "output", self.output.shape).copy()
+        if n_inputs:
+            self.hidden = checked_array(state, "hidden", (self.n_envs, n_inputs, self._HIDDEN)).copy()
 
     def _n_outputs(self) -> int:
         space = self.action_space
@@ -198,6 +266,14 @@ class MixedWarmUp(WarmUp):
         self.turns = np.where(starts, self.turns + 1, self.turns)
         actions = [behavior(observations, starts) for behavior in self.behaviors]
         return np.stack(actions)[self.turns % len(actions), np.arange(self.n_envs)]
+
+    def state(self) -> dict[str, Any]:
+        return {"behaviors": [behavior.state() for behavior in self.behaviors], "turns": self.turns}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for behavior, its_state in zip(self.behaviors, state["behaviors"], strict=True):
+            behavior.restore(its_state)
+        self.turns = checked_array(state, "turns", (self.n_envs,), "i").copy()
 
 
 WARM_UPS: dict[str, type[WarmUp]] = {

@@ -12,8 +12,8 @@ import skops.io
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.tree._tree import Tree
 
-from sb3_udrl.common.trust import refuse_untrusted, trusted_names
 from sb3_udrl.forest.heads import Learned
+from sb3_udrl.saving.trust import Untrusted, trusted_names
 
 # Data without methods of their own, which skops leaves to the user: node tables could point anywhere, see check_trees
 TRUSTED_TYPES = (
@@ -50,12 +50,13 @@ def from_bytes(content: bytes) -> tuple[Learned, list[int]]:
     The inverse of :func:`to_bytes`.
 
     :param content: the bytes
-    :raises TypeError: if they hold types that are not trusted
+    :raises Untrusted: if they hold types that are not trusted
     :raises ValueError: if a tree is damaged
     """
-    found = set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES)
-    refuse_untrusted(found, "the forest")
-    loaded = skops.io.loads(content, trusted=[*TRUSTED_TYPES, *(trusted_names() or ())])
+    found = set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED_TYPES, *trusted_names()}
+    if found:
+        raise Untrusted({name: "the forest" for name in sorted(found)})
+    loaded = skops.io.loads(content, trusted=[*TRUSTED_TYPES, *trusted_names()])
     if loaded["scikit-learn"] != sklearn.__version__:
         warnings.warn(
             f"this forest was saved with scikit-learn {loaded['scikit-learn']}, and this is {sklearn.__version__}: it may "

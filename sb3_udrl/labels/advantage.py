@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from sb3_udrl.buffers.episodes import discounted_sums
 from sb3_udrl.labels.labeler import Labeler
 from sb3_udrl.labels.neighbors import Followed, action_vectors, local_fit, own_shares, scores, situation_features
 from sb3_udrl.labels.redistribution import EpisodeSummaries, redistributed_rewards
+from sb3_udrl.saving.checks import checked_array, checked_count
 
 _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
 _REMEMBERED_EPISODES = 1000  # to tell what earned their returns: the last ones, stored or not
@@ -90,14 +92,32 @@ class AdvantageLabeler(Labeler):
     def label(self, buffer: EpisodicReplayBuffer, rows: NDArray[np.int64], segments: NDArray[np.int32]) -> NDArray[np.float32]:
         return self._scores(buffer)[rows]
 
-    def take_over(self, progress: Mapping[str, Any]) -> None:
-        """
-        Go on where another labeler was.
+    def state(self) -> dict[str, Any]:
+        episodes = self._remembered
+        firsts, lasts = ([getattr(episode, name) for episode in episodes] for name in ("first", "last"))
+        return {
+            "n_labelled": self._n_labelled,
+            "n_relabelled": self._n_relabelled,
+            "n_remembered": len(episodes),
+            "first": map_observation(lambda *rows: np.stack(rows), *firsts) if firsts else None,
+            "last": map_observation(lambda *rows: np.stack(rows), *lasts) if lasts else None,
+            "efforts": np.array([episode.efforts for episode in episodes]),
+            "totals": np.array([episode.total for episode in episodes], dtype=np.float64),
+            "truncated": np.array([episode.truncated for episode in episodes], dtype=np.bool_),
+        }
 
-        :param progress: its attributes
-        """
-        for name in ("_remembered", "_n_labelled", "_n_relabelled"):
-            setattr(self, name, progress[name])
+    def restored(self, state: Mapping[str, Any]) -> AdvantageLabeler:
+        n = checked_count(state, "n_remembered")
+        other = copy.copy(self)
+        other._forget()
+        other._n_labelled, other._n_relabelled = checked_count(state, "n_labelled"), checked_count(state, "n_relabelled")
+        if n:
+            efforts = checked_array(state, "efforts", (n, None))
+            totals, truncated = checked_array(state, "totals", (n,)), checked_array(state, "truncated", (n,), "b")
+            for i in range(n):
+                first, last = (map_observation(lambda rows, i=i: rows[i], state[name]) for name in ("first", "last"))
+                other._remembered.append(_Episode(first, last, efforts[i], float(totals[i]), bool(truncated[i])))
+        return other
 
     def _scores(self, buffer: EpisodicReplayBuffer) -> NDArray[np.float32]:
         return buffer.column(f"{self.name} scores", np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +105,29 @@ class Hindsight:
         labelers = {labeler.name: labeler for labeler in self.labelers}
         columns = [labelers[name].label(self.buffer, rows, segments) for name in self.command_space.measured]
         return np.stack(columns, axis=1).astype(np.float64)
+
+    def state(self) -> dict[str, Any]:
+        """All of it as numbers, texts and arrays, but for the generator; arrays are not copied."""
+        return {
+            "settings": self.buffer.settings(),
+            "arrays": self.buffer.arrays(),
+            "labels": {labeler.name: labeler.state() for labeler in self.labelers},
+        }
+
+    def restored(self, state: Mapping[str, Any]) -> Hindsight:
+        """
+        Another one of the same spaces, labels and generator that goes on where a saved one was; this one is left as it is.
+
+        :param state: as from :meth:`state`
+        :raises ValueError: if it is damaged, or of other labels
+        """
+        other = copy.copy(self)
+        other.buffer = self.buffer.restored(state["arrays"], state["settings"])
+        missing = [labeler.name for labeler in self.labelers if labeler.name not in state["labels"]]
+        if missing:
+            raise ValueError(f"it has no labels for {', '.join(missing)}")
+        other.labelers = [labeler.restored(state["labels"][labeler.name]) for labeler in self.labelers]
+        return other
 
 
 def make_labelers(command_space: CommandSpace, label_kwargs: dict[str, dict[str, Any]]) -> list[Labeler]:

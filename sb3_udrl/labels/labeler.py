@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,19 @@ class Labeler(ABC):
 
         :param buffer: the stored episodes, at least one
         """
+
+    def state(self) -> dict[str, Any]:
+        """What relabelling goes on from, as numbers and arrays, besides the columns of the buffer; here, nothing."""
+        return {}
+
+    def restored(self, state: Mapping[str, Any]) -> Labeler:
+        """
+        A labeler with the same arguments that goes on where another one was.
+
+        :param state: as from :meth:`state`
+        :raises ValueError: if it is damaged
+        """
+        return self
 
     @abstractmethod
     def label(self, buffer: EpisodicReplayBuffer, rows: NDArray[np.int64], segments: NDArray[np.int32]) -> NDArray[np.float32]:

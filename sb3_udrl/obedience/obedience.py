@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from sb3_udrl.obedience.practice import practice_weights
 from sb3_udrl.obedience.score_card import ScoreCard, make_score_card
 from sb3_udrl.policies import FitOptions, FitReport
 from sb3_udrl.policies.side_by_side import SideBySide
+from sb3_udrl.saving.checks import checked_count
+from sb3_udrl.saving.random_state import checked_state, generator_state
 
 _LAST_RATE = 0.02  # of the learning rate, at the end
 _REMEMBERED = 100  # episodes of practice that the score card is made of
@@ -154,23 +158,37 @@ class Obedience:
         return make_score_card(list(self.practiced))
 
     def state(self) -> dict[str, Any]:
-        """What training needs to go on as if never stopped."""
+        """What training needs to go on as if never stopped, as numbers and arrays."""
         return {
-            "hindsight": self.hindsight,
-            "practiced": self.practiced,
+            "hindsight": self.hindsight.state(),
+            "practiced": [list(row) for row in self.practiced],
             "n_updates": self.n_updates,
             "n_practiced": self.n_practiced,
             "owed": self._owed,
-            "practice": (self._practice_steps, self._practice_from),
-            "rng": self.rng,
+            "practice_steps": self._practice_steps,
+            "practice_from": self._practice_from,
+            "rng": generator_state(self.rng),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restored(self, state: Mapping[str, Any]) -> Obedience:
         """
-        Take over what :meth:`state` returned.
+        Another one with the same arguments that goes on where a saved one was; this one is left as it is.
 
-        :param state: that of another one
+        :param state: as from :meth:`state`
+        :raises ValueError: if it is damaged
         """
-        self.hindsight, self.practiced, self.rng = state["hindsight"], state["practiced"], state["rng"]
-        self.n_updates, self.n_practiced, self._owed = state["n_updates"], state["n_practiced"], state["owed"]
-        self._practice_steps, self._practice_from = state["practice"]
+        other = copy.copy(self)
+        other.rng = type(self.rng)(type(self.rng.bit_generator)())
+        other.rng.bit_generator.state = checked_state(self.rng, state["rng"])
+        other.hindsight = self.hindsight.restored(state["hindsight"])
+        other.hindsight.buffer.rng = other.rng
+        rows = [(_numbers(asked), _numbers(achieved), bool(greedy)) for asked, achieved, greedy in state["practiced"]]
+        other.practiced = deque(rows, maxlen=_REMEMBERED)
+        other.n_updates, other.n_practiced = checked_count(state, "n_updates"), checked_count(state, "n_practiced")
+        other._owed, other._practice_from = float(state["owed"]), float(state["practice_from"])
+        other._practice_steps = checked_count(state, "practice_steps")
+        return other
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in values.items()}

@@ -11,7 +11,6 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
@@ -22,6 +21,7 @@ from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step, as_rows
 from sb3_udrl.commands.tracking import tracked_steps
 from sb3_udrl.labels import Hindsight
+from sb3_udrl.policies.saved_policy import SavedPolicy
 
 PolicyState = tuple[NDArray[Any], ...]
 _UNTRACKED = -2  # a number of steps that no number of tracked steps follows
@@ -63,7 +63,7 @@ class FitReport(NamedTuple):
     metrics: dict[str, float]
 
 
-class BehaviorPolicy(BasePolicy):
+class BehaviorPolicy(SavedPolicy):
     """
     Base of all behavior functions. A subclass implements :meth:`act` and :meth:`fit`; the rest is here.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from stable_baselines3.common.utils import get_device, obs_as_tensor
+from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
 from sb3_udrl.buffers.arrays import map_observation, to_tensor
@@ -24,7 +24,6 @@ from sb3_udrl.policies.base import Actor, BehaviorPolicy, Noise
 from sb3_udrl.policies.conditioning import ConditionedMlp
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
 from sb3_udrl.policies.numpy_actor import numpy_actor, numpy_network
-from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
 from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
 
@@ -150,20 +149,6 @@ class CommandPolicy(GradientFit):
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
-
-    @classmethod
-    def load(cls: type[SelfPolicy], path: str, device: th.device | str = "auto") -> SelfPolicy:
-        """
-        Load a policy that was saved alone. The file is a pickle, as with SB3: trust its origin.
-
-        :param path: the file
-        :param device: of its weights
-        :raises ValueError: if it has an argument that is gone
-        """
-        saved = th.load(path, map_location=get_device(device), weights_only=False)
-        policy = cls(**upgrade_policy_kwargs(saved["data"], cls))
-        policy.load_state_dict(saved["state_dict"])
-        return policy.to(device)
 
     def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
         features = self.feature_standardizer(self._features(observation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
@@ -23,6 +23,7 @@ from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, u
 from sb3_udrl.obedience import Obedience, ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
+from sb3_udrl.saving.checks import checked_array
 
 _OF_THE_POLICY = ("policy_kwargs", "temperature")  # among obedience_kwargs
 _OF_OBEDIENCE = ("obedience", "_practicing", "_practice_temperature", "_obedient_until", "_n_measured")
@@ -356,24 +357,31 @@ class UDRL(CommandedAlgorithm):
 
     def further_state(self) -> dict[str, Any]:
         return {
-            "warm_up": self._warm_up if isinstance(self._warm_up, WarmUp) else None,
-            "noise": self._noise,
+            "warm_up": self._warm_up.state() if isinstance(self._warm_up, WarmUp) else None,
+            "warm_up_name": self.warm_up if isinstance(self.warm_up, str) else None,
+            "noise": None if self._noise is None else {"share": self.sde_share, **self._noise.state()},
             "obedience": None if self.obedience is None else self.obedience.state(),
-            "practicing": (self._practicing, self._practice_temperature),
+            "practicing": self._practicing,
+            "practice_temperature": self._practice_temperature,
         }
 
-    def restore_further(self, state: dict[str, Any], same_envs: bool) -> None:
-        warm_up, noise = state["warm_up"], state["noise"]
-        if self.obedience is not None and state.get("obedience") is not None:
-            self.obedience.restore(state["obedience"])
-            self._obedient_until = self.num_timesteps
+    def restore_further(self, state: Mapping[str, Any], same_envs: bool) -> Callable[[], None]:
+        warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
+        if same_envs and isinstance(warm_up, WarmUp) and state["warm_up_name"] == self.warm_up:
+            warm_up.restore(state["warm_up"])
+        noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
+        if same_envs and noise is not None and state["noise"] is not None and state["noise"]["share"] == self.sde_share:
+            noise.restore(state["noise"])
+        obedience, practicing, temperature = self.obedience, self._practicing, self._practice_temperature
+        if obedience is not None and state["obedience"] is not None:
+            obedience = obedience.restored(state["obedience"])
             if same_envs:
-                self._practicing, self._practice_temperature = state["practicing"]
-        if same_envs and type(warm_up) is type(self._warm_up):
-            self._warm_up = warm_up
-        else:
-            self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
-        if same_envs and noise is not None and noise.share == self.sde_share:
-            self._noise = noise
-        else:
-            self._noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
+                practicing = checked_array(state, "practicing", (self.n_envs,), "b").copy()
+                temperature = checked_array(state, "practice_temperature", (self.n_envs, 1)).copy()
+
+        def commit() -> None:
+            self._warm_up, self._noise, self.obedience = warm_up, noise, obedience
+            self._practicing, self._practice_temperature = practicing, temperature
+            self._obedient_until = self.num_timesteps
+
+        return commit

@@ -1,0 +1,1 @@
+"""Files without pickles: plain JSON, arrays and tensors, and nothing that runs when it is read."""

@@ -1,0 +1,69 @@
+"""Sizes that a file may ask for: what is far beyond any use was made to fill the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+MAX_LAYERS = 64
+MAX_UNITS = 2**14  # of a layer
+MAX_CATEGORIES = 2**20  # of discrete observations and actions together, which networks see one by one
+MAX_FIRST_LAYER = 2**28  # weights
+MAX_ENVS = 2**14
+
+
+def check_sizes(settings: Mapping[str, Any]) -> None:
+    """
+    Look at what decides how much memory a model takes. Settings that the caller gave himself are not among those of the file,
+    so they are not bounded.
+
+    :param settings: of a file, by name
+    :raises ValueError: if one is beyond its limit, or no number
+    """
+    n_envs = settings.get("n_envs", 1)
+    if type(n_envs) is not int or not 1 <= n_envs <= MAX_ENVS:
+        raise ValueError(f"n_envs={n_envs!r}: must be between 1 and {MAX_ENVS}; for more, load(..., env=...)")
+    widest = 1
+    for name in ("policy_kwargs", "obedience_kwargs"):
+        kwargs = settings.get(name) or {}
+        if not isinstance(kwargs, dict):
+            raise ValueError(f"{name}: a {type(kwargs).__name__} instead of arguments by name")
+        for layers in _layers(kwargs):
+            if len(layers) > MAX_LAYERS or not all(type(n) is int and 0 < n <= MAX_UNITS for n in layers):
+                raise ValueError(
+                    f"{name}: net_arch={str(layers)[:80]}: at most {MAX_LAYERS} layers of 1 to {MAX_UNITS} units; "
+                    f"for more, load(..., custom_objects={{{name!r}: ...}})"
+                )
+            widest = max([widest, *layers])
+    known = [settings[name] for name in ("observation_space", "action_space") if isinstance(settings.get(name), spaces.Space)]
+    n_categories = sum(map(_n_categories, known))
+    if n_categories > MAX_CATEGORIES or n_categories * widest > MAX_FIRST_LAYER:
+        raise ValueError(
+            f"observation_space and action_space have {n_categories:,} categories, too many for a network with {widest:,} "
+            "units: load(..., custom_objects={'observation_space': ..., 'action_space': ...}) if they are right"
+        )
+
+
+def _layers(kwargs: Mapping[str, Any]) -> list[list[Any]]:
+    """All values of ``net_arch`` in arguments of policies, also nested ones."""
+    found = [_flat(value) for key, value in kwargs.items() if key == "net_arch" and value is not None]
+    return found + [layers for value in kwargs.values() if isinstance(value, dict) for layers in _layers(value)]
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [n for item in value for n in _flat(item)]
+    return [value]
+
+
+def _n_categories(space: spaces.Space[Any]) -> int:
+    if isinstance(space, spaces.Dict):
+        return sum(map(_n_categories, space.spaces.values()))
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    return int(np.sum(space.nvec, dtype=object)) if isinstance(space, spaces.MultiDiscrete) else 0
