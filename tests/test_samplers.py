@@ -67,11 +67,20 @@ def test_joint_takes_return_and_length_of_the_same_episode():
 
 
 def test_joint_asks_for_more_than_was_achieved():
-    episodes = [[8, 8], [8.5, 8]]
+    episodes = [[0, 0], [8, 8], [8.5, 8]]
     command = attached(JointCommands(n_elites=2, optimism=1.0), episodes).sample(FIRST)
     spread = 0.1 * 16.25  # more than their standard deviation of 0.25
     assert 16 <= command.desired_return.min() < 16.1 and 16.5 + 0.9 * spread < command.desired_return.max() <= 16.5 + spread
     np.testing.assert_array_equal(command.desired_horizon, 2)
+
+
+@pytest.mark.parametrize("constant", [1000, -1000])
+def test_joint_asks_for_no_more_where_a_constant_is_added_to_rewards(constant):
+    """Of eight steps each: the best return 36, the others nothing to 35."""
+    episodes = [[constant] * 7 + [constant + best] for best in range(37)]
+    command = attached(JointCommands(n_elites=5, optimism=3.0), episodes).sample(FIRST)
+    beyond = command.desired_return - 8 * constant
+    assert 36 < beyond.max() < 36 + 3 * 11 and beyond.min() >= 32  # three deviations of all returns at the most
 
 
 def test_joint_asks_for_no_more_where_the_best_are_all_alike():

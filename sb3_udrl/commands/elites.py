@@ -123,7 +123,8 @@ class EliteEpisodes(_Elites, Baseline):
         returns, lengths = buffer.returns[best], buffer.lengths[best].astype(np.float64)
         if np.ptp(returns) == 0:  # a ceiling: there is no more to ask for
             return cls(returns, lengths, 0.0, 0.0)
-        return_spread = max(returns.std(), _MIN_SPREAD * abs(returns.mean()))
+        # the second bound does not depend on where the zero of rewards lies
+        return_spread = max(returns.std(), min(_MIN_SPREAD * abs(returns.mean()), buffer.returns.std()))
         length_spread = max(lengths.std(), _MIN_SPREAD * lengths.mean())
         trend = np.corrcoef(returns, lengths)[0, 1] if np.ptp(lengths) > 0 else 0.0
         return cls(returns, lengths, float(return_spread), float(trend * length_spread))

@@ -26,6 +26,7 @@ from sb3_udrl.policies.gradient_fit import Examples, GradientFit
 from sb3_udrl.policies.numpy_actor import numpy_actor, numpy_network
 from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
+from sb3_udrl.policies.standardize_commands import CommandStandardizer
 
 SelfPolicy = TypeVar("SelfPolicy", bound="CommandPolicy")
 
@@ -107,7 +108,7 @@ class CommandPolicy(GradientFit):
         self.trunk = ConditionedMlp(self.features_extractor.features_dim, self.net_arch, activation_fn, conditioning, n_inputs)
         self.action_head = make_action_head(self.trunk.latent_dim, action_space, box_head, box_head_kwargs)
         self.feature_standardizer = self._make_feature_standardizer()
-        self.command_standardizer = Standardizer(n_inputs)
+        self.command_standardizer = CommandStandardizer(self.command_space)
         if ortho_init:
             self.features_extractor.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))
             self.trunk.apply(lambda module: self.init_weights(module, gain=np.sqrt(2)))

@@ -50,6 +50,7 @@ def numpy_network(policy: VectorNetwork, layers: list[NumpyLayer]) -> Callable[[
     command_space = policy.command_space
     keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
     mean, factor, bound = _standardization(policy)
+    per_step, horizon = policy.command_standardizer.per_step.cpu().numpy(), policy.command_standardizer.horizon
     head, linear_in_command = numpy_linear(policy.action_head.linear), policy.trunk.linear_in_command
 
     def forward(observations: Any, command: Command) -> Floats:
@@ -60,6 +61,8 @@ def numpy_network(policy: VectorNetwork, layers: list[NumpyLayer]) -> Callable[[
         else:
             inputs[:, :dim] = np.concatenate([observations[key].reshape(n, -1) for key in keys], axis=1)
         inputs[:, dim:] = command_space.inputs(command)
+        if per_step.any():
+            inputs[:, dim:] -= per_step * inputs[:, dim + horizon, None]
         inputs = ((inputs - mean) * factor).clip(-bound, bound).astype(np.float32)
         if command_space.partial:
             inputs[:, dim:][np.isnan(inputs[:, dim:])] = 0
