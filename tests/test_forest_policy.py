@@ -333,16 +333,12 @@ def test_observation_spaces(observation_space):
 
 
 def test_a_single_action():
-    forest = policy(spaces.Discrete(2))
-    forest.fit(examples_of(np.arange(50) % 2, spaces.Discrete(2)), OPTIONS)
-    learned = forest.learned
-    lazy = buffer_of(np.ones(100, int), spaces.Discrete(2))
-    with pytest.raises(ValueError, match="data hold a single action, number 1: there is nothing to tell apart"):
-        forest.fit(hindsight(lazy), OPTIONS)
-    assert forest.learned is learned and lazy.n_transitions == 100  # nothing is lost
-    with pytest.raises(ValueError, match="single action in component 1, number 2"):
-        space = spaces.MultiDiscrete([2, 3])
-        policy(space).fit(examples_of([[i % 2, 2] for i in range(50)], space), OPTIONS)
+    """It is learned as a constant; the others keep their share of the smoothing."""
+    forest = policy(spaces.Discrete(2), smoothing=0.02)
+    forest.fit(hindsight(buffer_of(np.ones(100, int), spaces.Discrete(2))), OPTIONS)
+    assert (forest.predict(np.zeros((50, 1), np.float32), deterministic=True)[0] == 1).all()
+    drawn, _ = forest.predict(np.zeros((10_000, 1), np.float32))
+    assert (drawn == 0).mean() == pytest.approx(0.01, abs=0.003)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_udrl.buffers.arrays import Array, Observation
 from sb3_udrl.commands.command import Command
+from sb3_udrl.common.action_spaces import into_space
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.heads import DiscreteHead
@@ -47,7 +48,7 @@ def decide(policy: BehaviorPolicy, observations: Observation, command: Command) 
     :return: ``(n, *action_shape)``
     """
     policy.set_training_mode(False)
-    return policy.act(obs_as_tensor(observations, policy.device), command, deterministic=True)
+    return into_space(policy.act(obs_as_tensor(observations, policy.device), command, deterministic=True), policy.action_space)
 
 
 def action_outputs(policy: BehaviorPolicy, observations: Observation, command: Command) -> Floats:

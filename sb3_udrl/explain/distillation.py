@@ -17,7 +17,6 @@ from sb3_udrl.explain.decisions import action_outputs, decide, discrete_head, po
 from sb3_udrl.explain.situations import Situations, play
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import Examples, to_inputs
-from sb3_udrl.forest.heads import DiscreteHead, Learned
 from sb3_udrl.forest.policy import Progress
 from sb3_udrl.policies import BehaviorPolicy
 
@@ -52,7 +51,8 @@ class Distillation(NamedTuple):
     def kept(self) -> float:
         """Share of the teacher's mean return that the tree keeps, a random policy's counted as zero."""
         zero = self.random_returns.mean()
-        return float((self.returns.mean() - zero) / (self.teacher_returns.mean() - zero))
+        lost = self.teacher_returns.mean() - self.returns.mean()
+        return float(1 - lost / (self.teacher_returns.mean() - zero)) if lost else 1.0
 
 
 def distill(
@@ -141,15 +141,7 @@ def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: 
         command_space=teacher.command_space,
     )
     examples = Examples(*(np.concatenate(parts) for parts in zip(*lessons, strict=True)))
-    if isinstance(policy.head, DiscreteHead):  # unlike training, teachers may do the same everywhere
-        indices = policy.head.to_indices(examples.actions)
-        present = [np.unique(column) for column in indices.T]
-        classes = np.stack([np.searchsorted(*pair) for pair in zip(present, indices.T, strict=True)], axis=1)
-        tree = clone(template).fit(examples.inputs, classes, examples.weights)
-        learned = Learned(tree, present, np.zeros(0))
-    else:
-        learned = policy.head.fit(clone(template), examples)
-    policy.take_over(learned, Progress(0, 0, len(examples.inputs)))
+    policy.take_over(policy.head.fit(clone(template), examples), Progress(0, 0, len(examples.inputs)))
     policy.eval_command = teacher.eval_command.clone().cpu()
     return policy
 

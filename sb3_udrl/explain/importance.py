@@ -93,16 +93,19 @@ def impurity_importance(model: CommandedAlgorithm | BehaviorPolicy) -> NDArray[n
     """
     policy = policy_of(model)
     estimator: Any = policy.learned.estimator if isinstance(policy, ForestPolicy) and policy.learned is not None else policy
-    if isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
+    estimator = _last_step(estimator)
     several = isinstance(estimator, MultiOutputClassifier | MultiOutputRegressor)
-    parts = estimator.estimators_ if several else [estimator]
+    parts = [_last_step(part) for part in (estimator.estimators_ if several else [estimator])]
     if not all(hasattr(part, "feature_importances_") for part in parts):
         raise ValueError(
             f"{type(parts[0]).__name__} has no feature_importances_: trees, random forests, extra trees, AdaBoost and "
             "gradient boosting have them once they are trained; permutation_importance() works for all"
         )
     return np.mean([part.feature_importances_ for part in parts], axis=0)
+
+
+def _last_step(estimator: Any) -> Any:
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 
 
 def _observation_parts(space: spaces.Space[Any], names: list[str] | None) -> list[tuple[str, str | None, slice]]:

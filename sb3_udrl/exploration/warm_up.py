@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.common.action_spaces import BoxRange, into_space
 from sb3_udrl.common.moments import CLIP, SUM_RESOLUTION
 from sb3_udrl.saving.checks import checked_array, checked_count
 
@@ -53,13 +54,18 @@ class WarmUp(ABC):
 
 def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Array:
     """
-    Uniform draws from an action space; from a standard normal distribution along unbounded components.
+    Uniform draws from an action space; along components without bounds, or with very wide ones, draws of
+    :meth:`~sb3_udrl.common.action_spaces.BoxRange.uniform`.
 
     :param space: space of one environment
     :param n: number of actions
     :param rng: source of randomness
     :return: ``(n, *action_shape)``
     """
+    return into_space(_uniform(space, n, rng), space)
+
+
+def _uniform(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Array:
     if isinstance(space, spaces.Discrete):
         return space.start + rng.integers(space.n, size=n)
     if isinstance(space, spaces.MultiDiscrete):
@@ -67,9 +73,7 @@ def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) 
     if isinstance(space, spaces.MultiBinary):
         return rng.integers(2, size=(n, *space.shape), dtype=np.int8)
     assert isinstance(space, spaces.Box)
-    if space.is_bounded():
-        return rng.uniform(space.low, space.high, size=(n, *space.shape)).astype(space.dtype)
-    return np.clip(rng.standard_normal((n, *space.shape)), space.low, space.high).astype(space.dtype)
+    return BoxRange.of(space).uniform(n, rng)
 
 
 class UniformWarmUp(WarmUp):
@@ -97,7 +101,7 @@ class UniformWarmUp(WarmUp):
 class NormalWarmUp(WarmUp):
     """
     Small independent actions: normally distributed about the middle of the range, with a standard deviation of a tenth of it
-    (0.2 about zero where a bound is missing); uniform ones where actions are not continuous.
+    (0.2 about zero where bounds are missing or very wide); uniform ones where actions are not continuous.
 
     Large ones make a body fall over, and what is learned first is to move lying down.
     """
@@ -106,11 +110,8 @@ class NormalWarmUp(WarmUp):
         space = self.action_space
         if not isinstance(space, spaces.Box):
             return uniform_actions(space, self.n_envs, self.rng)
-        low, high = -np.ones(space.shape), np.ones(space.shape)
-        if space.is_bounded():
-            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        draws = self.rng.normal((low + high) / 2, (high - low) / 10, size=(self.n_envs, *space.shape))
-        return np.clip(draws, space.low, space.high).astype(space.dtype)
+        tried = BoxRange.of(space)
+        return into_space(self.rng.normal(tried.center, tried.half / 5, (self.n_envs, *space.shape)), space)
 
 
 class StickyWarmUp(WarmUp):
@@ -220,7 +221,7 @@ class NetworkWarmUp(WarmUp):
             self.hidden[env] = self.rng.standard_normal(self.hidden.shape[1:]) * np.sqrt(2 / inputs.shape[1])
             self.output[env] = self.rng.standard_normal(self.output.shape[1:]) * np.sqrt(2 / self._HIDDEN)
         hidden = np.maximum(np.einsum("ei,eih->eh", inputs, self.hidden), 0)
-        return self._to_actions(np.einsum("eh,eho->eo", hidden, self.output))
+        return into_space(self._to_actions(np.einsum("eh,eho->eo", hidden, self.output)), self.action_space)
 
     def state(self) -> dict[str, Any]:
         return {"inputs": self.inputs.state(), "hidden": self.hidden, "output": self.output}
@@ -247,11 +248,8 @@ class NetworkWarmUp(WarmUp):
         if isinstance(space, spaces.MultiBinary):
             return (outputs > 0).astype(np.int8).reshape(-1, *space.shape)
         assert isinstance(space, spaces.Box)
-        outputs = outputs.reshape(-1, *space.shape)
-        if not space.is_bounded():
-            return np.clip(outputs, space.low, space.high).astype(space.dtype)
-        squashed = (np.tanh(outputs) + 1) / 2
-        return (space.low + squashed * (space.high - space.low)).astype(space.dtype)
+        outputs, tried = outputs.reshape(-1, *space.shape), BoxRange.of(space)
+        return tried.center + tried.half * np.where(tried.bounded, np.tanh(outputs), outputs)
 
 
 class MixedWarmUp(WarmUp):

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import BaseDecisionTree, DecisionTreeClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
@@ -124,6 +127,52 @@ def takes_weights(estimator: Any) -> bool:
     """
     multiplied = isinstance(estimator, MultiOutputClassifier | MultiOutputRegressor)
     return bool(has_fit_parameter(estimator.estimator if multiplied else estimator, "sample_weight"))
+
+
+def fit(estimator: Any, inputs: NDArray[np.float32], targets: NDArray[Any], weights: NDArray[np.float64] | None) -> Any:
+    """
+    Fit an estimator in place.
+
+    :param estimator: a prepared estimator
+    :param inputs: ``(n, n_inputs)``
+    :param targets: ``(n, n_components)``
+    :param weights: of the examples, ``(n,)``, for those who take them; None if all count the same
+    :return: the estimator
+    """
+    targets = targets[:, 0] if targets.shape[1] == 1 else targets  # for a single component, they take a vector
+    return estimator.fit(inputs, targets, **({} if weights is None else {"sample_weight": weights}))
+
+
+def fit_classes(
+    estimator: Any, inputs: NDArray[np.float32], classes: NDArray[np.int64], weights: NDArray[np.float64] | None
+) -> Any:
+    """
+    Fit a classifier. Only trees can learn that there is a single class: others leave such a component to a tree without
+    branches.
+
+    :param estimator: a prepared classifier, which may be fitted in place
+    :param inputs: ``(n, n_inputs)``
+    :param classes: counted from zero, without gaps, ``(n, n_components)``
+    :param weights: as for :func:`fit`
+    :return: what was fitted
+    """
+    single = classes.max(0) == 0
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if not single.any() or isinstance(last, BaseDecisionTree | RandomForestClassifier | ExtraTreesClassifier):
+        return fit(estimator, inputs, classes, weights)
+    if single.all():
+        return fit(DecisionTreeClassifier(), inputs, classes, None)
+    of_one = last.estimator if isinstance(last, MultiOutputClassifier) else last
+    if isinstance(estimator, Pipeline):
+        of_one = make_pipeline(*(step for _, step in estimator.steps[:-1]), of_one)
+    apart = MultiOutputClassifier(of_one)
+    apart.estimators_ = [
+        fit(DecisionTreeClassifier() if alone else clone(of_one), inputs, column[:, None], weights)
+        for alone, column in zip(single, classes.T, strict=True)
+    ]
+    apart.classes_ = [part.classes_ for part in apart.estimators_]
+    apart.n_features_in_ = inputs.shape[1]
+    return apart
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array
+from sb3_udrl.common.action_spaces import BoxRange, into_space
+from sb3_udrl.forest.estimators import fit, fit_classes
 from sb3_udrl.forest.examples import Examples
 from sb3_udrl.forest.inference import Predictor, make_predictor
 
@@ -90,23 +92,14 @@ class DiscreteHead:
         """
         Fit a classifier.
 
-        :param estimator: is fitted in place
+        :param estimator: an unfitted one
         :param examples: what was done
-        :raises ValueError: if a component has the same value everywhere
         """
         indices = self.to_indices(examples.actions)
         present = self.present(examples.actions)
-        for component, values in enumerate(present):
-            if len(values) == 1:
-                where = f" in component {component}" if len(present) > 1 else ""
-                raise ValueError(
-                    f"the data hold a single action{where}, number {values[0]}: there is nothing to tell apart. Raise "
-                    "learning_starts, choose another warm_up, or explore with epsilon"
-                )
         # Classes without gaps: some estimators take no others
         classes = np.stack([np.searchsorted(*pair) for pair in zip(present, indices.T, strict=True)], axis=1)
-        _fit(estimator, examples.inputs, classes, examples.weights)
-        return Learned(estimator, present, np.zeros(0))
+        return Learned(fit_classes(estimator, examples.inputs, classes, examples.weights), present, np.zeros(0))
 
     def outputs(self, learned: Learned | None, n_jobs: int = 1) -> Predictor:
         """
@@ -118,8 +111,12 @@ class DiscreteHead:
         """
         if learned is None:
             return lambda inputs: np.repeat(self.uniform[None], len(inputs), axis=0)
-        predict, present = make_predictor(learned.estimator, n_jobs), learned.present
+        present = learned.present
         n_components, most = self.uniform.shape
+        if all(len(values) == 1 for values in present):
+            certain = np.arange(most) == np.stack(present)
+            return lambda inputs: np.repeat(certain[None].astype(np.float64), len(inputs), axis=0)
+        predict = make_predictor(learned.estimator, n_jobs)
         if all(len(values) == most for values in present):
             return predict
 
@@ -179,10 +176,9 @@ class ContinuousHead:
     """
 
     def __init__(self, space: spaces.Box) -> None:
-        self.shape, self.dtype = space.shape, space.dtype
-        bounded = space.is_bounded()
-        self.center = (space.low.ravel() + space.high.ravel()) / 2 if bounded else np.zeros(int(np.prod(space.shape)))
-        self.spread = (space.high.ravel() - space.low.ravel()) / np.sqrt(12) if bounded else np.ones_like(self.center)
+        self.space, tried = space, BoxRange.of(space)
+        self.center = tried.center.ravel()
+        self.spread = np.where(tried.bounded, tried.half / np.sqrt(3), 1.0).ravel()  # of uniform draws, or normal ones
 
     def fit(self, estimator: Any, examples: Examples) -> Learned:
         """
@@ -193,7 +189,7 @@ class ContinuousHead:
         """
         seen = examples.part(held_out=False)
         actions = seen.actions.reshape(len(seen.actions), -1).astype(np.float64)
-        _fit(estimator, seen.inputs, actions, seen.weights)
+        fit(estimator, seen.inputs, actions, seen.weights)
         unseen = examples.part(held_out=True) if examples.held_out.any() else seen
         errors = unseen.actions.reshape(len(unseen.actions), -1) - make_predictor(estimator)(unseen.inputs)[:, :, 0]
         return Learned(estimator, [], np.sqrt(np.average(errors**2, axis=0, weights=unseen.weights)))
@@ -216,7 +212,7 @@ class ContinuousHead:
         :param outputs: ``(n, n_components, 1)``
         :return: ``(n, *action_shape)``
         """
-        return outputs.astype(self.dtype, copy=False).reshape(-1, *self.shape)
+        return into_space(outputs.reshape(-1, *self.space.shape), self.space)
 
     def draw(self, outputs: Floats, learned: Learned | None, temperature: Any, draws: Draws) -> Array:
         """
@@ -240,11 +236,5 @@ class ContinuousHead:
         :param learned: with the deviation
         :param actions: ``(n, *action_shape)``
         """
-        error = np.abs(self.mode(outputs) - actions).mean()
+        error = np.abs(self.mode(outputs).astype(np.float64) - actions).mean()
         return {"mean_abs_error": float(error), "deviation": float(learned.deviation.mean())}
-
-
-def _fit(estimator: Any, inputs: NDArray[np.float32], targets: Array, weights: NDArray[np.float64] | None) -> None:
-    """Estimators for a single component take a vector of targets."""
-    targets = targets[:, 0] if targets.shape[1] == 1 else targets
-    estimator.fit(inputs, targets, **({} if weights is None else {"sample_weight": weights}))

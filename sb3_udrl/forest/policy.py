@@ -157,7 +157,6 @@ class ForestPolicy(BehaviorPolicy):
 
         :param hindsight: what to learn from, at least one episode
         :param options: ``validation_fraction``, to measure the deviation of continuous actions with, and ``normalizer``
-        :raises ValueError: if the data hold a single action; what was learned before stays
         """
         replay_buffer = hindsight.buffer
         now = Progress(replay_buffer.n_episodes_added, replay_buffer.n_transitions_added, replay_buffer.n_transitions)

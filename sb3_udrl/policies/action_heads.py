@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import nn
 
+from sb3_udrl.common.action_spaces import BoxRange
+
 _MAX_LOG_STD = 2.0  # beyond any use where actions lie between -1 and 1
 
 
@@ -160,7 +162,8 @@ class BernoulliHead(ActionHead):
 
 class BoxHead(ActionHead):
     """
-    Continuous actions, scaled from the bounds of the space to [-1, 1] (unbounded ones are left as they are).
+    Continuous actions, scaled from the range that is tried at first, see
+    :class:`~sb3_udrl.common.action_spaces.BoxRange`, to [-1, 1]; for double precision, and for whole numbers, in doubles.
 
     :param latent_dim: length of the latent vector
     :param params_per_dim: distribution parameters per component of the action
@@ -174,19 +177,19 @@ class BoxHead(ActionHead):
     def __init__(self, latent_dim: int, params_per_dim: int, action_space: spaces.Box) -> None:
         self.n_dims = int(np.prod(action_space.shape))
         super().__init__(latent_dim, params_per_dim * self.n_dims, action_space)
-        low, high = action_space.low.astype(np.float64).ravel(), action_space.high.astype(np.float64).ravel()
-        self.bounded = bool(np.isfinite(low).all() and np.isfinite(high).all())
-        if not self.bounded:
-            low, high = -np.ones(self.n_dims), np.ones(self.n_dims)
-        self.register_buffer("center", th.as_tensor((high + low) / 2, dtype=th.float32))
-        self.register_buffer("half_range", th.as_tensor((high - low) / 2, dtype=th.float32))
+        tried = BoxRange.of(action_space)
+        self.bounded = bool(tried.bounded.all())
+        dtype = th.float32 if action_space.dtype in (np.float16, np.float32) else th.float64
+        self.register_buffer("center", th.as_tensor(tried.center.ravel(), dtype=dtype))
+        self.register_buffer("half_range", th.as_tensor(tried.half.ravel(), dtype=dtype))
 
     def scaled(self, actions: th.Tensor) -> th.Tensor:
-        """Actions of the environment to [-1, 1], ``(n, n_dims)``."""
-        return (actions.reshape(len(actions), -1).float() - self.center) / self.half_range.clamp_min(1e-12)
+        """Actions of the environment to [-1, 1], ``(n, n_dims)``; 0 where there is a single value."""
+        offsets = actions.reshape(len(actions), -1).to(self.center.dtype) - self.center
+        return (offsets / th.where(self.half_range > 0, self.half_range, th.inf)).float()
 
     def unscaled(self, actions: th.Tensor) -> th.Tensor:
-        """The inverse of :meth:`scaled`, ``(n, *action_shape)``."""
+        """The inverse of :meth:`scaled`, ``(n, *action_shape)``; still to be brought into the space."""
         return (actions * self.half_range + self.center).reshape(-1, *self.action_shape)
 
 
@@ -350,7 +353,7 @@ def make_action_head(
     :param latent_dim: length of the latent vector
     :param action_space: space of one environment
     :param box_head: a key of ``BOX_HEADS``, for continuous actions; by default ``"discretized"`` where the space is bounded,
-        ``"gaussian"`` elsewhere
+        ``"gaussian"`` where bounds are missing or very wide
     :param box_head_kwargs: further arguments of that class
     :raises ValueError: if ``box_head`` is unknown, needs bounds that the space lacks, or does not take these arguments; if
         either is given for actions that are not continuous
@@ -368,7 +371,7 @@ def make_action_head(
         return BernoulliHead(latent_dim, action_space)
     if isinstance(action_space, spaces.Box):
         if box_head is None:
-            box_head = "discretized" if action_space.is_bounded() else "gaussian"
+            box_head = "discretized" if BoxRange.of(action_space).bounded.all() else "gaussian"
         if box_head not in BOX_HEADS:
             raise ValueError(f"box_head={box_head!r}: choose one of {sorted(BOX_HEADS)}")
         try:
@@ -376,6 +379,9 @@ def make_action_head(
         except TypeError as error:
             raise ValueError(f"box_head_kwargs={kwargs} do not fit box_head={box_head!r}: {error}") from error
         if not head.bounded and box_head != "gaussian":
-            raise ValueError(f"box_head={box_head!r} needs a bounded action space, not {action_space}: use 'gaussian'")
+            raise ValueError(
+                f"box_head={box_head!r} needs a bounded action space, not {action_space}: use 'gaussian', or bounds of the "
+                "size of useful actions"
+            )
         return head
     raise NotImplementedError(f"action space {action_space} is not supported")

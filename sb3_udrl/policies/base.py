@@ -20,6 +20,7 @@ from sb3_udrl.commands.command_space import COMMAND_SPACES, CommandSpace
 from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step, as_rows
 from sb3_udrl.commands.tracking import tracked_steps
+from sb3_udrl.common.action_spaces import into_space
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies.saved_policy import SavedPolicy
 
@@ -152,7 +153,8 @@ class BehaviorPolicy(SavedPolicy):
         :param command: one row per observation, in raw units
         :param deterministic: the most likely action instead of a draw
         :param temperature: how freely to draw, 1 if None, ``(n, 1)``
-        :return: ``(n, *action_shape)``
+        :return: ``(n, *action_shape)``; who calls brings them into the space, see
+            :func:`~sb3_udrl.common.action_spaces.into_space`
         """
 
     def noise_dims(self) -> int:
@@ -297,9 +299,7 @@ class BehaviorPolicy(SavedPolicy):
         current, new_state = self._next_command(state, episode_start, n_envs, command, reward, info, deterministic)
         with self._guided_by(guidance):
             chosen = self.act(observations, current, deterministic)
-        actions = chosen.reshape((-1, *(self.action_space.shape or ())))
-        if isinstance(self.action_space, spaces.Box):
-            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        actions = into_space(chosen.reshape((-1, *(self.action_space.shape or ()))), self.action_space)
         return (actions if vectorized else actions.squeeze(axis=0)), new_state
 
     @contextmanager

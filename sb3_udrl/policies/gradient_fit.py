@@ -138,10 +138,10 @@ class GradientFit(BehaviorPolicy):
     def _agreement(self, examples: Examples) -> dict[str, float]:
         """How often the most likely action is the one that was taken, or how far it is from that."""
         observations, commands, actions = _rows(examples, slice(0, 4096))
-        predicted = self.action_head.mode(self(observations, commands)).float()
+        predicted = self.action_head.mode(self(observations, commands))
         if self.action_head.discrete:
             return {"accuracy": float((predicted == actions).float().mean())}
-        return {"mean_abs_error": float((predicted - actions).abs().mean())}
+        return {"mean_abs_error": float((predicted - actions.to(predicted.dtype)).abs().mean())}
 
 
 def _rows(examples: Examples, rows: slice | th.Tensor | NDArray[Any]) -> Examples:

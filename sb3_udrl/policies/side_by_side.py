@@ -161,13 +161,14 @@ class SideBySide(BehaviorPolicy):
         own = self.obedient_temperature.expand(len(obeys), 1) if temperature is None else temperature
         if obeys.all():
             return self.obedient.act(observation, command, deterministic, own)
-        actions = np.empty((len(obeys), *(self.action_space.shape or ())), self.action_space.dtype)
+        parts = []
         for policy, rows, freely in ((self.striving, ~obeys, temperature), (self.obedient, obeys, own)):
             chosen = th.as_tensor(rows, device=self.device)
             some = map_observation(lambda part, chosen=chosen: part[chosen], observation)
             of_rows = None if freely is None else freely[chosen]
-            actions[rows] = policy.act(some, command.rows(rows), deterministic, of_rows)
-        return actions
+            parts.append(policy.act(some, command.rows(rows), deterministic, of_rows))
+        places = np.concatenate([np.flatnonzero(~obeys), np.flatnonzero(obeys)])
+        return np.concatenate(parts)[np.argsort(places)]
 
     def noise_dims(self) -> int:
         return self.striving.noise_dims()

@@ -17,6 +17,7 @@ from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandPart, CommandSampler
 from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.commands.command import Command
+from sb3_udrl.common.action_spaces import into_space
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
 from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
@@ -262,18 +263,17 @@ class UDRL(CommandedAlgorithm):
         """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
         running = self._running
         if running.warm_up.all():
-            return self._warm_up(self._last_obs, running.starts)  # type: ignore[arg-type]
+            return into_space(self._warm_up(self._last_obs, running.starts), self.action_space)  # type: ignore[arg-type]
         temperature = self._temperature
         if self._practicing.any():
             temperature = np.where(self._practicing[:, None], self._practice_temperature, temperature)
-        actions = self._act(self._last_obs, running.command, temperature)
+        actions = into_space(self._act(self._last_obs, running.command, temperature), self.action_space)
         if running.warm_up.any():
-            actions[running.warm_up] = self._warm_up(self._last_obs, running.starts)[running.warm_up]  # type: ignore[arg-type]
+            tried = into_space(self._warm_up(self._last_obs, running.starts), self.action_space)  # type: ignore[arg-type]
+            actions[running.warm_up] = tried[running.warm_up]
         if self._epsilon is not None:
             random = self.rng.random(self.n_envs) < self._epsilon
             actions[random] = uniform_actions(self.action_space, self.n_envs, self.rng)[random]
-        if isinstance(self.action_space, spaces.Box):
-            return np.clip(actions, self.action_space.low, self.action_space.high)
         return actions
 
     def begin_episodes(self, starts: NDArray[np.bool_]) -> None:
