@@ -79,31 +79,3 @@ def into_space(actions: NDArray[Any], space: spaces.Space[Any]) -> NDArray[Any]:
     # as doubles, the largest numbers of 64 bits are rounded to what the type cannot hold
     beyond = 2.0 ** (8 * space.dtype.itemsize - (space.dtype.kind == "i"))
     return np.clip(whole.clip(max=np.nextafter(beyond, 0)).astype(space.dtype), space.low, space.high)
-
-
-def first_outside(values: NDArray[Any], space: spaces.Space[Any]) -> int | None:
-    """
-    The number of the first row that a space does not hold, None if it holds all.
-
-    :param values: actions, or observations, ``(n, *space.shape)``
-    :param space: their space
-    """
-    low, high = _bounds(space)
-    if space.dtype is not None and space.dtype.kind == "f":
-        values = values.astype(space.dtype, copy=False)  # bounds are rounded to this type
-    inside = (values >= low) & (values <= high)
-    if space.dtype is None or space.dtype.kind != "f":
-        inside = inside & (values == np.rint(values))
-    outside = ~inside.reshape(len(values), -1).all(1)
-    return int(np.argmax(outside)) if outside.any() else None
-
-
-def _bounds(space: spaces.Space[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    if isinstance(space, spaces.Box):
-        return space.low, space.high
-    if isinstance(space, spaces.MultiBinary):
-        return np.zeros(space.shape), np.ones(space.shape)
-    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
-    n_values = space.n if isinstance(space, spaces.Discrete) else space.nvec
-    first = np.asarray(space.start, dtype=np.int64)
-    return first, first + (np.asarray(n_values, dtype=np.int64) - 1)
