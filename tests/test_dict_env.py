@@ -7,11 +7,13 @@ from gymnasium import spaces
 from helpers import DEVICE, make_vec, parameters_of, tiny_model
 from probe_envs import AnySpaces, FixedStart
 from stable_baselines3.common.envs import BitFlippingEnv, SimpleMultiObsEnv
-from stable_baselines3.common.torch_layers import CombinedExtractor
+from stable_baselines3.common.torch_layers import CombinedExtractor, NatureCNN
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
+from torch import nn
 
 from sb3_udrl import UDRL
 from sb3_udrl.evaluation import evaluate_policy
+from sb3_udrl.policies import SmallCNN
 
 SMALL = {"features_extractor_kwargs": {"cnn_output_dim": 8}}
 
@@ -81,11 +83,85 @@ def test_frames_can_be_stacked():
     assert model.observation_space["img"].shape == (3, 64, 64) and model.observation_space["vec"].shape == (15,)
 
 
-def test_numbers_are_not_standardized():
-    """Ones and zeros are fine as they are."""
-    space = spaces.Dict({"vector": spaces.Box(-5, 5, (2,)), "number": spaces.Discrete(3)})
-    model = tiny_model(make_vec(AnySpaces, observation_space=space, action_space=spaces.Discrete(2)))
-    assert not list(model.policy.feature_standardizer.buffers())
+MIXED = spaces.Dict(
+    {
+        "number": spaces.Discrete(3, start=-1),
+        "vector": spaces.Box(900, 1000, (2,)),
+        "numbers": spaces.MultiDiscrete([3, 2], start=[4, -2]),
+        "image": spaces.Box(0, 255, (3, 8, 8), np.uint8),
+        "single": spaces.Box(-1e-3, 1e-3, (), np.float64),
+        "bits": spaces.MultiBinary(2),
+    }
+)
+
+
+def test_numbers_are_standardized_whatever_lies_beside_them():
+    """Choices become ones and zeros, pictures shares of 255: these are fine as they are."""
+    model = tiny_model(make_vec(AnySpaces, 2, observation_space=MIXED, action_space=spaces.Discrete(2))).learn(200)
+    policy, stored = model.policy, model.replay_buffer
+    read = {}
+    hook = policy.features_extractor.register_forward_pre_hook(lambda _, given: read.update(given[0]))
+    observations = [stored.episode(i).observations for i in range(stored.n_episodes)]
+    batch = {key: np.concatenate([part[key] for part in observations]) for key in MIXED.spaces}
+    model.predict(batch)
+    hook.remove()
+    for key in ("vector", "single"):
+        assert abs(read[key].mean()) < 0.3 and 0.7 < read[key].std() < 1.3, key
+    for key in ("number", "numbers", "bits"):
+        assert set(read[key].unique().tolist()) == {0.0, 1.0}
+    assert read["number"].argmax(1).tolist() == (batch["number"] + 1).tolist()
+    assert read["numbers"].argmax(1).tolist() == (batch["numbers"][:, 0] - 4).tolist()
+    assert 0.9 < read["image"].max() <= 1
+    assert policy.feature_standardizer.mean.shape == (3,)
+
+
+def test_files_in_which_other_parts_kept_numbers_from_being_standardized(tmp_path):
+    """They decide as they did, and go on so."""
+    space = spaces.Dict({"vector": spaces.Box(-500, 500, (2,)), "number": spaces.Discrete(3)})
+    env = make_vec(AnySpaces, observation_space=space, action_space=spaces.Box(-1, 1, (1,)))
+    model = tiny_model(env, policy_kwargs={"box_head": "gaussian"}).learn(100)
+    model.policy.feature_standardizer = nn.Identity()
+    observation = {"vector": np.array([300, -20], np.float32), "number": np.array(1)}
+    expected, _ = model.predict(observation, deterministic=True)
+    for name in ("once", "twice"):
+        model.save(tmp_path / name)
+        model = UDRL.load(tmp_path / name, env, device=DEVICE)
+        assert model.predict(observation, deterministic=True)[0] == expected
+    model.learn(100, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("policy", ["MultiInputPolicy", "CommandPolicy"])
+def test_pictures_are_read_by_a_network_of_their_size(policy):
+    space = spaces.Dict(
+        {
+            "small": spaces.Box(0, 255, (7, 7, 3), np.uint8),
+            "items": spaces.Discrete(4),  # what PyTorch does not take for the name of a part
+            "top.view": spaces.Box(0, 255, (64, 64, 1), np.uint8),
+            "flat": spaces.Box(0, 255, (40, 90, 1), np.uint8),
+        }
+    )
+    env = make_vec(AnySpaces, observation_space=space, action_space=spaces.Discrete(2), length=4)
+    model = tiny_model(env, policy, gradient_steps=1, policy_kwargs=SMALL).learn(64)
+    kinds = [type(part) for part in model.policy.features_extractor.parts]
+    by_key = dict(zip(model.observation_space.spaces, kinds, strict=True))
+    assert by_key == {"small": SmallCNN, "items": nn.Flatten, "top.view": NatureCNN, "flat": SmallCNN}
+    assert model.policy.features_extractor.features_dim == 128 + 4 + 8 + 128 * 3 * 6
+    assert model._n_updates > 0
+
+
+def test_the_network_of_sb3_takes_its_place(tmp_path):
+    """Files hold its weights by the keys of the dictionary."""
+    env = SimpleMultiObsEnv(channel_last=False)
+    older = tiny_model(env, policy_kwargs={**SMALL, "features_extractor_class": CombinedExtractor})
+    model = tiny_model(env, policy_kwargs=SMALL, seed=1)
+    model.policy.load_state_dict(older.policy.state_dict())
+    observation, _ = env.reset(seed=0)
+    params = [m.policy(*_batch(m, observation)) for m in (older, model)]
+    assert (params[0] == params[1]).all()
+
+
+def _batch(model, observation):
+    return model.policy.obs_to_tensor(observation)[0], model.policy.command_tensor(model.policy.own_command())
 
 
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
@@ -96,5 +172,5 @@ def test_policies_of_plain_observations_are_refused(policy):
 
 def test_nested_dictionaries_are_refused():
     space = spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})})
-    with pytest.raises(NotImplementedError, match="Nested observation spaces are not supported"):
+    with pytest.raises(NotImplementedError, match=r"part 'a' of the observation space.*is not supported.*FlattenObservation"):
         tiny_model(AnySpaces(space, spaces.Discrete(2)))

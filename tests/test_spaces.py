@@ -1,5 +1,7 @@
 """Every supported combination of spaces trains, predicts and follows commands."""
 
+import warnings
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from probe_envs import AnySpaces, Scripted
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
 
-from sb3_udrl import CommandPolicy
+from sb3_udrl import UDRL, CommandPolicy
 from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import evaluate_policy, run_commands
 from sb3_udrl.policies.action_heads import DiscretizedHead, GaussianHead
@@ -94,10 +96,18 @@ def test_heads_of_continuous_actions(box_head):
     assert model.policy.box_head == box_head and model._n_updates > 0
 
 
-def test_continuous_actions_need_bounds():
+@pytest.mark.parametrize("low", [-np.inf, 0])
+def test_continuous_actions_need_bounds(low):
     """As for every algorithm of SB3."""
-    with pytest.raises(AssertionError, match="finite lower and upper bound"):
-        tiny_model(make_vec(Scripted, action_space=spaces.Box(-np.inf, np.inf, (2,))))
+    with pytest.raises(ValueError, match=r"finite lower and upper bound.*TransformAction"):
+        tiny_model(make_vec(Scripted, action_space=spaces.Box(low, np.inf, (2,))))
+
+
+def test_bounds_that_say_nothing():
+    with pytest.warns(UserWarning, match="bounds so wide do not say which actions are useful"):
+        tiny_model(make_vec(Scripted, action_space=spaces.Box(-1e30, 1, (2,))))
+    with warnings.catch_warnings(action="error"):
+        tiny_model(make_vec(Scripted, action_space=spaces.Box(-1e4, 1e4, (2,))))
 
 
 def test_the_default_head_follows_from_the_bounds():
@@ -144,21 +154,56 @@ class AnyActions(gym.Env):
     "action_space", [spaces.Dict({"a": spaces.Discrete(2)}), spaces.Tuple((spaces.Discrete(2),)), spaces.Text(3)], ids=str
 )
 def test_unsupported_action_spaces(action_space):
-    with pytest.raises(AssertionError, match="only supports"):
+    with pytest.raises(NotImplementedError, match=r"action space .* is not supported: use Box.*TransformAction"):
         tiny_model(AnyActions(action_space))
 
 
 @pytest.mark.parametrize(
-    ("observation_space", "error"),
+    ("observation_space", "message"),
     [
-        (spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2))), NotImplementedError),
-        (spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})}), NotImplementedError),
+        (spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (2,)))), "observation space Tuple.*FlattenObservation"),
+        (spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})}), "part 'a' of the observation space, Dict.*FlattenObs"),
+        (spaces.Dict({"a": spaces.Tuple((spaces.Discrete(2),))}), "part 'a' of the observation space, Tuple.*FlattenObs"),
+        (spaces.MultiDiscrete([[2, 3], [4, 5]]), "observation space MultiDiscrete.*FlattenObservation"),
+        (spaces.Text(3), "observation space Text.*FlattenObservation"),
+        (spaces.Sequence(spaces.Discrete(2)), "observation space Sequence.*TransformObservation"),
+        (spaces.Graph(spaces.Box(-1, 1, (2,)), None), "observation space Graph.*TransformObservation"),
+        (spaces.Dict({"words": spaces.Sequence(spaces.Discrete(2))}), "part 'words' .*Sequence.*TransformObservation"),
     ],
+    ids=str,
+)
+@pytest.mark.parametrize("make_model", ["CommandPolicy", "ForestPolicy", "no environment"])
+def test_unsupported_observation_spaces(make_model, observation_space, message):
+    actions = spaces.Discrete(2)
+    with pytest.raises(NotImplementedError, match=message):
+        if make_model == "no environment":
+            UDRL("CommandPolicy", None, observation_space=observation_space, action_space=actions)
+        else:
+            UDRL(make_model, AnySpaces(observation_space, actions))
+
+
+@pytest.mark.parametrize(
+    "observation_space",
+    [spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (2,)))), spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})})],
     ids=["tuple", "nested dict"],
 )
-def test_unsupported_observation_spaces(observation_space, error):
-    with pytest.raises(error, match=r"(?i)not supported"):
-        tiny_model(AnySpaces(observation_space, spaces.Discrete(2)))
+def test_the_wrapper_that_errors_name_helps(observation_space):
+    env = gym.wrappers.FlattenObservation(AnySpaces(observation_space, spaces.Discrete(2)))
+    assert tiny_model(env).learn(64)._n_updates > 0
+
+
+SHIFTED = {
+    "discrete": spaces.Discrete(3, start=-1),
+    "far away": spaces.Discrete(3, start=1000),
+    "multi-discrete": spaces.MultiDiscrete([3, 1, 2], start=[4, 0, -2]),
+    "single number": spaces.Box(-1, 1, ()),
+}
+
+
+@pytest.mark.parametrize("observation_space", SHIFTED.values(), ids=SHIFTED)
+def test_observations_that_are_not_counted_from_zero(observation_space):
+    check(observation_space, ACTIONS["discrete"])
+    check(spaces.Dict({"x": observation_space, "y": spaces.Box(-1, 1, (2,))}), ACTIONS["discrete"])
 
 
 def test_a_vectorized_environment_by_its_id():

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
@@ -28,6 +29,7 @@ from sb3_udrl.common.logs import dump_logs, record_training
 from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
 from sb3_udrl.common.running import RunningEpisodes
 from sb3_udrl.common.saved_algorithm import SavedAlgorithm
+from sb3_udrl.common.supported_spaces import check_action_space, check_bounds, check_observation_space
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
@@ -70,6 +72,11 @@ class CommandedAlgorithm(SavedAlgorithm):
         stats_window_size: int = 100,
         **kwargs: Any,
     ) -> None:
+        if env is not None:
+            env = maybe_make_env(env, kwargs.get("verbose", 0))
+            check_observation_space(env.observation_space)
+            check_action_space(env.action_space)
+            check_bounds(env.action_space)
         super().__init__(
             policy=policy,
             env=env,

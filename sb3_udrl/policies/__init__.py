@@ -2,6 +2,7 @@
 
 from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
 from sb3_udrl.policies.command_policy import CnnPolicy, CommandPolicy, MlpPolicy, MultiInputPolicy
+from sb3_udrl.policies.features import PartsExtractor
 from sb3_udrl.policies.small_cnn import SmallCNN
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "FitReport",
     "MlpPolicy",
     "MultiInputPolicy",
+    "PartsExtractor",
     "SmallCNN",
 ]

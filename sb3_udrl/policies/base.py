@@ -21,6 +21,7 @@ from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step, as_rows
 from sb3_udrl.commands.tracking import tracked_steps
 from sb3_udrl.common.action_spaces import into_space
+from sb3_udrl.common.supported_spaces import check_action_space, check_observation_space
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies.saved_policy import SavedPolicy
 
@@ -78,6 +79,8 @@ class BehaviorPolicy(SavedPolicy):
 
     def __init__(self, *args: Any, command_space: CommandSpace | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        check_observation_space(self.observation_space)
+        check_action_space(self.action_space)
         self.command_space = command_space or COMMAND_SPACES["absolute"]
         self.optimizer = None  # type: ignore[assignment]  # stays so where nothing is learned by gradient
         if self.command_space.mask_share > 0:

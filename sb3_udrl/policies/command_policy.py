@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
@@ -22,9 +22,9 @@ from sb3_udrl.labels import CommandBatch
 from sb3_udrl.policies.action_heads import GaussianHead, make_action_head
 from sb3_udrl.policies.base import Actor, BehaviorPolicy, Noise
 from sb3_udrl.policies.conditioning import ConditionedMlp
+from sb3_udrl.policies.features import PartsExtractor, joined, preprocess, replaced, suitable_features_extractor, vector_parts
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
 from sb3_udrl.policies.numpy_actor import numpy_actor, numpy_network
-from sb3_udrl.policies.small_cnn import SmallCNN
 from sb3_udrl.policies.standardize import Standardizer
 from sb3_udrl.policies.standardize_commands import CommandStandardizer
 
@@ -48,11 +48,12 @@ class CommandPolicy(GradientFit):
         by default the last where the space is bounded, the first elsewhere
     :param box_head_kwargs: its arguments: ``min_std`` and ``final_min_std`` for the first two, ``n_bins`` for the last
     :param ortho_init: orthogonal initial weights
-    :param standardize_observations: standardize the features of non-image observations by the data
+    :param standardize_observations: standardize the numbers of observations, parts of a Dict that are Boxes and no images, by
+        the data
     :param average_weights: end each training at the average of the weights over its second half, not at the last ones
     :param features_extractor_class: by default chosen from the observation space:
-        ``NatureCNN`` for images, ``SmallCNN`` for those below 64 by 64 pixels, ``CombinedExtractor`` for Dict, else
-        ``FlattenExtractor``
+        ``NatureCNN`` for images, ``SmallCNN`` for those below 64 by 64 pixels, ``PartsExtractor`` for Dict, which reads its
+        images in the same way, else ``FlattenExtractor``
     :param features_extractor_kwargs: its arguments
     :param normalize_images: divide images by 255
     :param optimizer_class: optimizer of all parameters
@@ -121,15 +122,25 @@ class CommandPolicy(GradientFit):
     def reads_vectors(self) -> bool:
         """Whether the features are the observation itself."""
         space = self.observation_space
-        parts = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
-        vectors = all(isinstance(part, spaces.Box) and not is_image_space(part) for part in parts)
-        return vectors and self.features_extractor_class in (FlattenExtractor, CombinedExtractor)
+        return len(self.vector_keys) == (len(space.spaces) if isinstance(space, spaces.Dict) else 1)
+
+    @cached_property
+    def vector_keys(self) -> list[str]:
+        """Parts of the observation whose numbers are features as they are; learned features set their own scale."""
+        if self.features_extractor_class not in (FlattenExtractor, CombinedExtractor, PartsExtractor):
+            return []
+        return list(vector_parts(self.observation_space, bool(self.features_extractor_kwargs.get("normalized_image"))))
 
     def _make_feature_standardizer(self) -> nn.Module:
-        """Only where the features are the observation itself; learned features set their own scale."""
-        if self.standardize_observations and self.reads_vectors:
-            return Standardizer(self.features_extractor.features_dim)
-        return nn.Identity()
+        parts = vector_parts(self.observation_space)
+        n_numbers = sum(int(np.prod(parts[key].shape)) for key in self.vector_keys)
+        return Standardizer(n_numbers) if self.standardize_observations and n_numbers else nn.Identity()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        whole = f"{prefix}command_standardizer.mean" in state_dict
+        if whole and f"{prefix}feature_standardizer.mean" not in state_dict:  # a file from when other parts prevented it
+            self.feature_standardizer = nn.Identity()
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -152,22 +163,14 @@ class CommandPolicy(GradientFit):
         }
 
     def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
-        features = self.feature_standardizer(self._features(observation))
-        return self.action_head(self.trunk(features, self._command_input(command)))
+        return self.action_head(self.trunk(self._features(observation), self._command_input(command)))
 
     def _features(self, observation: PyTorchObs) -> th.Tensor:
+        prepared = preprocess(observation, self.observation_space, self.normalize_images)
         if isinstance(self.feature_standardizer, Standardizer):
-            return self._vectors(observation)
-        return self.features_extractor(preprocess_obs(observation, self.observation_space, self.normalize_images))
-
-    def _vectors(self, observation: PyTorchObs) -> th.Tensor:
-        """
-        Observations that are vectors as they are: in single precision, as SB3 preprocesses them, small differences between
-        large numbers would be lost.
-        """
-        keys = list(self.observation_space.spaces) if isinstance(self.observation_space, spaces.Dict) else []
-        parts = [observation[key] for key in keys] if isinstance(observation, dict) else [observation]
-        return th.cat([(part if part.is_floating_point() else part.double()).flatten(1) for part in parts], dim=1)
+            vectors = self.feature_standardizer(joined(observation, self.vector_keys))
+            prepared = replaced(prepared, self.vector_keys, vectors)
+        return self.features_extractor(prepared)
 
     def _command_input(self, command: th.Tensor) -> th.Tensor:
         standardized = self.command_standardizer(command).nan_to_num()  # what is not asked for is as usual
@@ -285,25 +288,11 @@ class CommandPolicy(GradientFit):
     def update_statistics(self, observations: PyTorchObs, commands: th.Tensor) -> None:
         self.command_standardizer.update(commands)
         if isinstance(self.feature_standardizer, Standardizer):
-            self.feature_standardizer.update(self._features(observations))
+            self.feature_standardizer.update(joined(observations, self.vector_keys))
 
 
 def _torch_only(policy: CommandPolicy) -> Callable[[Any, Command], Any] | None:
     return None
-
-
-def suitable_features_extractor(observation_space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
-    """
-    The features extractor that fits a space.
-
-    :param observation_space: space of one environment
-    """
-    if isinstance(observation_space, spaces.Dict):
-        return CombinedExtractor
-    if not is_image_space(observation_space):
-        return FlattenExtractor
-    assert observation_space.shape is not None
-    return NatureCNN if min(observation_space.shape[1:]) >= 64 else SmallCNN
 
 
 class MlpPolicy(CommandPolicy):
@@ -319,6 +308,6 @@ class CnnPolicy(CommandPolicy):
 
 
 class MultiInputPolicy(CommandPolicy):
-    """``CommandPolicy`` that combines the parts of a Dict, images by a convolutional network."""
+    """``CommandPolicy`` that combines the parts of a Dict, images by convolutional networks."""
 
-    default_features_extractor = CombinedExtractor
+    default_features_extractor = PartsExtractor
