@@ -164,7 +164,7 @@ def test_unsupported_action_spaces(action_space):
         (spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (2,)))), "observation space Tuple.*FlattenObservation"),
         (spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})}), "part 'a' of the observation space, Dict.*FlattenObs"),
         (spaces.Dict({"a": spaces.Tuple((spaces.Discrete(2),))}), "part 'a' of the observation space, Tuple.*FlattenObs"),
-        (spaces.MultiDiscrete([[2, 3], [4, 5]]), "observation space MultiDiscrete.*FlattenObservation"),
+        (spaces.MultiDiscrete([[2, 3], [4, 5]]), "(?s)observation space MultiDiscrete.*FlattenObservation"),
         (spaces.Text(3), "observation space Text.*FlattenObservation"),
         (spaces.Sequence(spaces.Discrete(2)), "observation space Sequence.*TransformObservation"),
         (spaces.Graph(spaces.Box(-1, 1, (2,)), None), "observation space Graph.*TransformObservation"),
