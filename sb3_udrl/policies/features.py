@@ -37,7 +37,7 @@ class PartsExtractor(CombinedExtractor):
                 continue
             cnn: BaseFeaturesExtractor
             if picture_extractor(part) is NatureCNN:
-                cnn = NatureCNN(part, cnn_output_dim, normalized_image)  # type: ignore[arg-type]
+                cnn = NatureCNN(part, cnn_output_dim, normalized_image)
             else:
                 cnn = SmallCNN(part, normalized_image=normalized_image)
             extractors.append(cnn)
