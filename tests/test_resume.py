@@ -134,6 +134,24 @@ def test_with_normalized_rewards(tmp_path):
     check(tmp_path, lambda: VecNormalize(environment(2), norm_obs=False, norm_reward=True))
 
 
+@pytest.mark.parametrize("first", [32, 96])
+def test_with_normalized_observations(tmp_path, first):
+    """The first observations of the episodes that begin with loading have been counted before."""
+    env = VecNormalize(environment(2))
+    whole = new_model(env, learning_starts=64).learn(224)
+    counted = env.obs_rms.count
+    env = VecNormalize(environment(2))
+    part = new_model(env, learning_starts=64).learn(first)
+    part.save(tmp_path / "model")
+    part.save_replay_buffer(tmp_path / "buffer")
+    env.save(tmp_path / "normalize")
+    env = VecNormalize.load(tmp_path / "normalize", environment(2))
+    model = resumed(tmp_path, env, 224 - first)
+    assert env.obs_rms.count == counted and env.training
+    assert_same_parameters(parameters_of(model), parameters_of(whole))
+    np.testing.assert_array_equal(env.obs_rms.mean, whole.get_vec_normalize_env().obs_rms.mean)
+
+
 def test_a_warm_up_that_goes_on_because_all_episodes_are_alike(tmp_path):
     check(tmp_path, lambda: DummyVecEnv([lambda: Monitor(TransformReward(FixedStart(), lambda _: 0.0))] * 2))
 

@@ -27,7 +27,7 @@ from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, make_replay_buffer, parse_train_freq
 from sb3_udrl.common.logs import dump_logs, record_training
 from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
-from sb3_udrl.common.running import RunningEpisodes
+from sb3_udrl.common.running import RunningEpisodes, uncounted
 from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.common.supported_spaces import check_action_space, check_bounds, check_observation_space
 from sb3_udrl.labels import Hindsight
@@ -95,6 +95,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         self.outcomes = Outcomes(stats_window_size)  # of recent episodes under commands
         self._n_updates = 0
         self._command_is_fixed = False
+        self._was_filled = False  # the replay buffer, before learning
 
     def _setup_model(self) -> None:
         upgrade_settings(self)
@@ -189,6 +190,11 @@ class CommandedAlgorithm(SavedAlgorithm):
 
     # The loop
 
+    @property
+    def warming_up(self) -> bool:
+        """Whether more is to be seen before anything is learned; a replay buffer that was loaded or filled is enough."""
+        return self.num_timesteps < self.learning_starts and not self._was_filled
+
     def learn(
         self: SelfModel,
         total_timesteps: int,
@@ -222,7 +228,7 @@ class CommandedAlgorithm(SavedAlgorithm):
                 break
             iteration += 1
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-            if self.num_timesteps >= self.learning_starts and self.replay_buffer.n_episodes > 0:
+            if not self.warming_up and self.replay_buffer.n_episodes > 0:
                 n_collected = self.num_timesteps - collected_from
                 self.train(count_gradient_steps(self.gradient_steps, n_collected), self.batch_size)
             if log_interval is not None and iteration % log_interval == 0:
@@ -364,9 +370,14 @@ class CommandedAlgorithm(SavedAlgorithm):
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
         resets = reset_num_timesteps or self._last_obs is None
-        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         normalize = self._vec_normalize_env
+        goes_on = not reset_num_timesteps and bool(self._running.resumed.all())
+        with uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
+            result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
+        self._was_filled = self.replay_buffer.n_transitions_added > self.num_timesteps
+        if self._was_filled and self._n_updates == 0:
+            self.train(count_gradient_steps(self.gradient_steps, self.replay_buffer.n_transitions), self.batch_size)
         if resets or self._running.undecided:  # the environments start anew: the episodes that ran are cut off and dropped
             undecided = self._running.start_over(keep_resumed=not reset_num_timesteps)
             if undecided.any():

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import EpisodeRecorder
 from sb3_udrl.buffers.arrays import Array, Observation
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.parts import Step
+
+
+@contextmanager
+def uncounted(normalize: VecNormalize | None) -> Iterator[None]:
+    """
+    Let statistics stay as they are, as long as the context lasts.
+
+    :param normalize: whose statistics; None for nobody's
+    """
+    if normalize is None:
+        yield
+        return
+    training, normalize.training = normalize.training, False
+    try:
+        yield
+    finally:
+        normalize.training = training
 
 
 class RunningEpisodes:

@@ -43,7 +43,8 @@ class UDRL(CommandedAlgorithm):
     :param env: the environment to learn from, or its id; its episodes must end
     :param learning_rate: learning rate, or a function of the remaining progress (from 1 to 0)
     :param buffer_size: capacity of the replay buffer, in transitions
-    :param learning_starts: steps of warm-up before the first training; the warm-up goes on while all episodes are alike
+    :param learning_starts: steps of warm-up before the first training; the warm-up goes on while all episodes are alike, and
+        there is none with a replay buffer that was loaded or filled
     :param batch_size: transitions per gradient step
     :param train_freq: train every so many steps of the vectorized environment, or ``(n, "step")`` or ``(n, "episode")``
     :param gradient_steps: gradient steps per training; with ``patience``, at most so many; below one, a share of the
@@ -282,7 +283,7 @@ class UDRL(CommandedAlgorithm):
         starts = starts & ~self._begin_practice(starts)
         if not starts.any():
             return
-        if self.num_timesteps < self.learning_starts or self._n_updates == 0:
+        if self.warming_up or self._n_updates == 0:
             self._running.begin(starts, None)
         elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
             self.ask(starts, None)
