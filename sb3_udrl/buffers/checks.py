@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,21 +46,34 @@ class RowKind:
                 f"the {self.name}s of {n_steps} steps have the shape {values.shape} where {(n_steps, *self.shape)} belongs: "
                 "there is one row per step, in the shape of its space"
             )
-        is_float = self.dtype.kind == "f"
-        if values.dtype.kind not in ("biuf" if is_float else "biu"):
-            raise ValueError(
-                f"the {self.name}s are of type {values.dtype} where {self.space or self.dtype} belongs: convert them before"
-            )
-        with np.errstate(over="ignore"):  # named below
-            stored = values.astype(self.dtype, copy=False)
-        if is_float:
+        is_float, stored = self.dtype.kind == "f", values
+        if values.dtype != self.dtype:
+            if values.dtype.kind not in ("biuf" if is_float else "biu"):
+                raise ValueError(
+                    f"the {self.name}s are of type {values.dtype} where {self.space or self.dtype} belongs: convert them"
+                )
+            with np.errstate(over="ignore"):  # named below
+                stored = values.astype(self.dtype)
+            if not is_float:
+                self._refuse(stored != values, values)
+        if is_float and not np.isfinite(stored).all():
             self._refuse(~np.isfinite(stored), values)
-        elif stored is not values:
-            self._refuse(stored != values, values)
         if self.space is not None:
-            low, high = bounds(self.space)
+            low, high = self.bounds
             self._refuse((stored < low) | (stored > high), values)
         return stored
+
+    @cached_property
+    def bounds(self) -> tuple[Any, Any]:
+        """The least and the greatest value of each component, in the stored type."""
+        space = self.space
+        if isinstance(space, spaces.Box):
+            return space.low, space.high
+        if isinstance(space, spaces.Discrete):
+            return self.dtype.type(space.start), self.dtype.type(space.start + space.n - 1)
+        if isinstance(space, spaces.MultiDiscrete):
+            return space.start.astype(self.dtype), (space.start + space.nvec - 1).astype(self.dtype)
+        return self.dtype.type(0), self.dtype.type(1)
 
     def _refuse(self, bad: NDArray[np.bool_], values: Array) -> None:
         """Raise a ``ValueError`` if a value is marked as bad, with the first one."""
@@ -98,18 +112,3 @@ def row_kinds(
     kinds["actions"] = RowKind("action", action_space.shape or (), np.dtype(action_dtype(action_space)), action_space)
     kinds["rewards"] = RowKind("reward", (), np.dtype(np.float32))
     return kinds | {f"amounts/{name}": RowKind(name, (), np.dtype(np.float32)) for name in recorded}
-
-
-def bounds(space: spaces.Space[Any]) -> tuple[Any, Any]:
-    """
-    The least and the greatest value of each component.
-
-    :param space: Box, Discrete, MultiDiscrete or MultiBinary
-    """
-    if isinstance(space, spaces.Box):
-        return space.low, space.high
-    if isinstance(space, spaces.Discrete):
-        return int(space.start), int(space.start + space.n - 1)
-    if isinstance(space, spaces.MultiDiscrete):
-        return space.start, space.start + space.nvec - 1
-    return 0, 1

@@ -12,23 +12,23 @@ import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_udrl.buffers.arrays import Array, Observation, map_observation
+from sb3_udrl.buffers.arrays import Array, GrowableArray
 from sb3_udrl.buffers.checks import row_kinds
 from sb3_udrl.buffers.episodes import Episode
 from sb3_udrl.buffers.older import upgraded
 from sb3_udrl.buffers.plain import check_settings, plain_arrays, restored_storage
-from sb3_udrl.buffers.retention import RETENTIONS, best_first
+from sb3_udrl.buffers.retention import RETENTIONS
 from sb3_udrl.buffers.sampling import SAMPLINGS
-from sb3_udrl.buffers.storage import Storage, by_name, empty_storage, find, sums_to_come
+from sb3_udrl.buffers.storage import by_name, empty_storage, find, sums_to_come
+from sb3_udrl.buffers.stored_episodes import StoredEpisodes
+
+_MOST = float(np.finfo(np.float32).max)
 
 SelfBuffer = TypeVar("SelfBuffer", bound="EpisodicReplayBuffer")
 
-_ENOUGH_OTHERS = 5  # a single one may have been luck that does not come again
 
-
-class EpisodicReplayBuffer:
+class EpisodicReplayBuffer(StoredEpisodes):
     """
     Replay buffer of whole episodes (arXiv 1912.02877, section 2.3.1).
 
@@ -82,75 +82,25 @@ class EpisodicReplayBuffer:
             raise ValueError(f"trailing_probability={trailing_probability}: must be between 0 and 1")
         self.buffer_size = int(buffer_size)
         self.observation_space, self.action_space = observation_space, action_space
-        self.max_episodes, self.retention = max_episodes, retention
-        self.sampling, self.sampling_temperature = sampling, sampling_temperature
-        self.trailing_probability, self.recorded = trailing_probability, tuple(recorded)
+        self.max_episodes, self.retention = None if max_episodes is None else int(max_episodes), retention
+        self.sampling, self.sampling_temperature = sampling, float(sampling_temperature)
+        self.trailing_probability, self.recorded = float(trailing_probability), tuple(recorded)
         self.rng = np.random.default_rng(seed)
         self.device = None if device is None else get_device(device)
         self._kinds = row_kinds(observation_space, action_space, self.recorded)
-        self._weights: tuple[Storage, NDArray[np.float64]] | None = None  # of the episodes of a storage, summed up
+        self._weights: tuple[GrowableArray, NDArray[np.float64]] | None = None  # of a table of episodes, summed up
         self.reset()
 
     def reset(self) -> None:
         """Forget all episodes."""
-        self._storage = self._empty()
-
-    def _empty(self) -> Storage:
         capacity = self.buffer_size * 9 // 8  # there are no more rows at a time, unless episodes are very long
-        return empty_storage(self._kinds, self.recorded, capacity, self.device)
+        self._storage = empty_storage(self._kinds, self.recorded, capacity, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_storage": replace(self._storage), "_weights": None}  # without what was computed from it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state if "_storage" in state else upgraded(state))
-
-    @property
-    def returns(self) -> NDArray[np.float64]:
-        """Returns of the stored episodes, oldest first, ``(n_episodes,)``."""
-        return self._storage.episodes["returns"].rows
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Lengths of the stored episodes in steps, oldest first, ``(n_episodes,)``."""
-        return self._storage.lengths
-
-    @property
-    def truncated(self) -> NDArray[np.bool_]:
-        """Whether a time limit cut off each stored episode, oldest first, ``(n_episodes,)``."""
-        return self._storage.episodes["truncated"].rows
-
-    @property
-    def n_episodes(self) -> int:
-        """Number of stored episodes."""
-        return len(self.lengths)
-
-    @property
-    def n_transitions(self) -> int:
-        """Number of stored transitions."""
-        return self._storage.n_transitions
-
-    @property
-    def n_episodes_added(self) -> int:
-        """Number of episodes so far, also those that were forgotten since."""
-        return self._storage.n_episodes_added
-
-    @property
-    def n_transitions_added(self) -> int:
-        """Number of transitions so far, also those that were forgotten since."""
-        return self._storage.n_transitions_added
-
-    def size(self) -> int:
-        """Number of stored transitions, under the name that SB3's buffers use."""
-        return self.n_transitions
-
-    def has_differences(self) -> bool:
-        """Whether five or more stored episodes differ in return or length from the most frequent outcome, or no two agree."""
-        if self.n_episodes < 2:
-            return False
-        # pairs as complex numbers: 24 times as fast as unique columns
-        _, counts = np.unique(self.returns + 1j * self.lengths, return_counts=True)
-        return bool(counts.max() == 1 or self.n_episodes - counts.max() >= _ENOUGH_OTHERS)
 
     def add(self, episode: Episode) -> None:
         """
@@ -184,7 +134,12 @@ class EpisodicReplayBuffer:
         rows = {name: kind.checked(given[name], len(episode)) for name, kind in self._kinds.items()}
         to_come = sums_to_come(rows["rewards"], {name: rows[f"amounts/{name}"] for name in self.recorded})
         total = float(to_come["sums_to_go/return"][0])
-        return rows | {name: values for name, values in to_come.items()}, total
+        for name, sums in to_come.items():
+            if np.abs(sums).max() > _MOST:
+                raise ValueError(
+                    f"{name}: the numbers of the episode add up to more than single precision holds, scale them down"
+                )
+        return {**rows, **to_come}, total
 
     def _close_gaps(self) -> None:
         """Use no rows but those of stored episodes, oldest first; after each step the same is stored."""
@@ -243,88 +198,6 @@ class EpisodicReplayBuffer:
             raise ValueError(f"max_episodes={buffer.max_episodes}: fewer than the {buffer.n_episodes} that are stored")
         return buffer
 
-    def best(self, n_episodes: int) -> NDArray[Any]:
-        """
-        The episodes with the highest return, the longer first among equals.
-
-        :param n_episodes: how many, at most
-        :return: their indices into ``returns`` and ``lengths``, best first
-        :raises ValueError: if the buffer is empty
-        """
-        self._require_episodes()
-        if n_episodes >= self.n_episodes:
-            return best_first(self.returns, self.lengths)
-        cutoff = np.partition(self.returns, -n_episodes)[-n_episodes]  # so that only the best need to be put in order
-        candidates = np.flatnonzero(self.returns >= cutoff)
-        return candidates[best_first(self.returns[candidates], self.lengths[candidates])[:n_episodes]]
-
-    def episode(self, index: int) -> Episode:
-        """
-        A copy of one stored episode.
-
-        :param index: position among the stored episodes, oldest first
-        """
-        rows = self.episode_rows(np.array([index]))
-        return Episode(
-            self.raw_observations(rows),
-            self.raw_actions(rows),
-            self.rewards[rows],
-            bool(self.truncated[index]),
-            {name: self._storage.steps[f"amounts/{name}"].rows[rows] for name in self.recorded},
-        )
-
-    # Rows: what labels and batches are made of
-
-    @property
-    def rewards(self) -> NDArray[np.float32]:
-        """Raw reward of every row; between the rows of stored episodes may lie those of forgotten ones, ``(n_rows,)``."""
-        return self._storage.steps["rewards"].rows
-
-    @property
-    def steps_to_go(self) -> NDArray[np.int32]:
-        """Steps to the end of the episode of every row, ``(n_rows,)``."""
-        return self._storage.steps["steps_to_go"].rows
-
-    def sums_to_go(self, name: str) -> NDArray[np.float32]:
-        """
-        Sum of the amounts from every row to the end of its episode, ``(n_rows,)``.
-
-        :param name: ``"return"`` or one of ``recorded``
-        """
-        return self._storage.steps[f"sums_to_go/{name}"].rows
-
-    def column(self, name: str, dtype: Any) -> NDArray[Any]:
-        """
-        A further number for every row, NaN until it is written, for those who label: made at the first call, and kept in
-        step with the rows from then on, ``(n_rows,)``.
-
-        :param name: its name
-        :param dtype: a floating type
-        """
-        if not self.has_column(name):
-            self._storage = self._storage.with_column(f"columns/{name}", dtype)
-        return self._storage.steps[f"columns/{name}"].rows
-
-    def has_column(self, name: str) -> bool:
-        """
-        Whether :meth:`column` has made this one since the buffer was made or reset.
-
-        :param name: its name
-        """
-        return f"columns/{name}" in self._storage.steps
-
-    def stored_rows(self) -> NDArray[np.int64]:
-        """The rows of all stored episodes, oldest first, ``(n_transitions,)``."""
-        return self._storage.rows_of(np.arange(self.n_transitions))
-
-    def episode_rows(self, episodes: NDArray[Any]) -> NDArray[np.int64]:
-        """
-        The rows of some episodes, one episode after the other.
-
-        :param episodes: their indices
-        """
-        return self._storage.rows_of_episodes(episodes)
-
     def draw_rows(self, n: int) -> NDArray[np.int64]:
         """
         Draw transitions: an episode by its weight, then one of its steps (arXiv 1912.02877, section 2.3.3).
@@ -334,7 +207,15 @@ class EpisodicReplayBuffer:
         :raises ValueError: if the buffer is empty
         """
         self._require_episodes()
-        return self._draw_rows(n)
+        if self.sampling == "transitions":
+            return self._storage.rows_of(self.rng.integers(self.n_transitions, size=n))
+        table = self._storage.episodes["returns"]
+        if self._weights is None or self._weights[0] is not table:
+            weights = SAMPLINGS[self.sampling](self.returns, self.lengths, self.sampling_temperature)
+            self._weights = table, np.append(0.0, np.cumsum(weights))
+        edges = self._weights[1]
+        episodes = np.minimum(find(edges, self.rng.random(n) * edges[-1]), self.n_episodes - 1)
+        return self._storage.starts[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
 
     def draw_segments(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """
@@ -350,64 +231,3 @@ class EpisodicReplayBuffer:
             cut &= steps < segments
             segments[cut] = steps[cut]
         return segments
-
-    def take(self, rows: NDArray[np.int64], env: VecNormalize | None = None) -> tuple[Observation, Array]:
-        """
-        Observations and actions of some rows; tensors if the buffer has a device.
-
-        :param rows: ``(n,)``
-        :param env: normalizes the observations as it does now, if given
-        :return: ``(n, *observation_shape)``, or a dictionary of such, and ``(n, *action_shape)``
-        """
-        if env is not None and self.device is not None:
-            raise ValueError(
-                f"device={str(self.device)!r}: VecNormalize works in numpy, so leave the device of the buffer at None"
-            )
-        observations = self.take_observations(rows)
-        return observations if env is None else env.normalize_obs(observations), self._storage.steps["actions"].take(rows)
-
-    def take_observations(self, rows: NDArray[np.int64]) -> Any:
-        """
-        Observations of some rows, as :meth:`take` does without ``env``.
-
-        :param rows: ``(n,)``
-        """
-        return map_observation(lambda array: array.take(rows), self._observations)
-
-    def raw_observations(self, rows: NDArray[np.int64]) -> Any:
-        """
-        Observations of some rows in numpy, whatever the device.
-
-        :param rows: ``(n,)``
-        """
-        return map_observation(lambda array: array.rows[rows], self._observations)
-
-    def raw_actions(self, rows: NDArray[np.int64]) -> Array:
-        """
-        Actions of some rows in numpy.
-
-        :param rows: ``(n,)``
-        """
-        return self._storage.steps["actions"].rows[rows]
-
-    @property
-    def _observations(self) -> Any:
-        """The array of observations, or a dictionary of them."""
-        steps = self._storage.steps
-        if isinstance(self.observation_space, spaces.Dict):
-            return {key: steps[f"observations/{key}"] for key in self.observation_space.spaces}
-        return steps["observations"]
-
-    def _draw_rows(self, n: int) -> NDArray[np.int64]:
-        if self.sampling == "transitions":
-            return self._storage.rows_of(self.rng.integers(self.n_transitions, size=n))
-        if self._weights is None or self._weights[0] is not self._storage:
-            weights = SAMPLINGS[self.sampling](self.returns, self.lengths, self.sampling_temperature)
-            self._weights = self._storage, np.append(0.0, np.cumsum(weights))
-        edges = self._weights[1]
-        episodes = np.minimum(find(edges, self.rng.random(n) * edges[-1]), self.n_episodes - 1)
-        return self._storage.starts[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
-
-    def _require_episodes(self) -> None:
-        if self.n_episodes == 0:
-            raise ValueError("the replay buffer is empty: add episodes, or raise learning_starts until one has ended")

@@ -15,11 +15,12 @@ from sb3_udrl.buffers.arrays import Array, GrowableArray, MirroredArray
 from sb3_udrl.buffers.checks import RowKind
 from sb3_udrl.buffers.episodes import returns_to_go, steps_to_go
 
-_PARTS = 32  # in which rows are moved: each needs a copy for a moment
+_SMALL = 2**25  # bytes of which a second copy may be made for a moment
+_PARTS = 32  # in which the rows of larger storages are moved
 _REWARDS = "rewards"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Storage:
     """
     The steps of all episodes, end to end in flat arrays, and a table of the episodes.
@@ -100,10 +101,11 @@ class Storage:
         :param truncated: whether a time limit cut it off
         """
         length = len(rows[_REWARDS])
-        unknown = np.full(length, np.nan)
+        if len(rows) < len(self.steps):
+            rows = {**dict.fromkeys(self.steps, np.full(length, np.nan)), **rows}
         entry = {"starts": self.n_rows, "lengths": length, "returns": total, "truncated": truncated}
         return Storage(
-            {name: array.extended(rows.get(name, unknown)) for name, array in self.steps.items()},
+            {name: array.extended(rows[name]) for name, array in self.steps.items()},
             {name: array.extended(np.array([entry[name]])) for name, array in self.episodes.items()},
             self.n_episodes_added + 1,
             self.n_transitions_added + length,
@@ -121,13 +123,17 @@ class Storage:
 
     def with_fewer_gaps(self) -> Storage:
         """
-        With some episodes, the oldest that are not, where they would be without gaps; to be repeated while there are gaps.
+        With more episodes where they would be without gaps, oldest first; to be repeated while there are gaps.
 
-        No episode lies before that place, so others are not in the way: only rows of the moved episodes may be. Then these
-        first go to the end.
+        A small storage is copied. In others some episodes are moved. Younger ones do not lie before the place where they
+        would be without gaps, so they are not in the way: only rows of the moved episodes may be. Then these first go to
+        the end.
         """
         lengths, ends = self.lengths, np.cumsum(self.lengths)
         places = ends - lengths
+        if sum(array.rows.nbytes for array in self.steps.values()) <= _SMALL:
+            rows = self.rows_of(np.arange(self.n_transitions))
+            return self._at(places, {name: _kept(array, rows) for name, array in self.steps.items()})
         first = int(np.argmax(self.starts != places))
         some = np.arange(first, max(first + 1, np.searchsorted(ends, places[first] + ends[-1] // _PARTS, side="right")))
         rows, to = self.rows_of_episodes(some), int(places[first])
@@ -136,7 +142,12 @@ class Storage:
         starts = self.starts.copy()
         starts[some] = places[some] + (to - places[first])
         end = int((starts + lengths).max())
-        steps = {name: array.overwritten(to, array.rows[rows]).shortened(end) for name, array in self.steps.items()}
+        return self._at(
+            starts, {name: array.overwritten(to, array.rows[rows]).shortened(end) for name, array in self.steps.items()}
+        )
+
+    def _at(self, starts: NDArray[np.int64], steps: Mapping[str, GrowableArray]) -> Storage:
+        """The same episodes with their rows elsewhere."""
         return replace(self, steps=steps, episodes={**self.episodes, "starts": self.episodes["starts"].holding(starts)})
 
     def with_column(self, name: str, dtype: Any) -> Storage:
@@ -150,10 +161,10 @@ class Storage:
         return replace(self, steps={**self.steps, name: column})
 
 
-def _kept(array: GrowableArray, mask: NDArray[np.bool_]) -> GrowableArray:
-    """Some rows of a table, with room for more."""
-    kept = array.rows[mask]
-    rows = np.empty(len(kept) * 9 // 8 + 64, kept.dtype)
+def _kept(array: GrowableArray, which: NDArray[Any]) -> GrowableArray:
+    """Some rows, given by indices or a mask, with room for more."""
+    kept = array.rows[which]
+    rows = np.empty((len(kept) * 9 // 8 + 64, *kept.shape[1:]), kept.dtype)
     rows[: len(kept)] = kept
     return array.holding(rows, len(kept))
 
