@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers import assert_same_batches, episode, hindsight, small_buffer
+from random_buffers import content, same
 
 from sb3_udrl import EpisodicReplayBuffer
 from sb3_udrl.buffers import Episode
@@ -136,6 +137,70 @@ def test_an_episode_of_the_wrong_shape_leaves_the_buffer_as_it_was(misfit):
     with pytest.raises(ValueError, match="shape"):
         buffer.add(misfit)
     assert pickle.dumps(buffer) == before
+
+
+BOX, TWO = spaces.Box(-np.inf, np.inf, (1,)), spaces.Discrete(2)
+OBSERVATIONS, ACTIONS, REWARDS = np.zeros((3, 1), np.float32), np.array([0, 1, 0]), np.zeros(3)
+LARGE = np.array([[0], [1e39], [0]])
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "refused", "message"),
+    [
+        (BOX, TWO, Episode(OBSERVATIONS, np.array([0, 2, 0]), REWARDS), r"the action of step 1 is 2, .*Discrete\(2\)"),
+        (BOX, TWO, Episode(OBSERVATIONS, np.array([0, 1, -1]), REWARDS), "the action of step 2 is -1, .*outside"),
+        (BOX, TWO, Episode(OBSERVATIONS, np.array([0, 256, 1]), REWARDS), "the action of step 1 is 256, .*outside"),
+        (BOX, TWO, Episode(OBSERVATIONS, np.array([0.0, 1.0, 0.0]), REWARDS), "the actions are of type float64"),
+        (BOX, TWO, Episode(OBSERVATIONS, np.array(["0", "1", "0"]), REWARDS), "the actions are of type <U1"),
+        (BOX, spaces.Discrete(2, start=5), Episode(OBSERVATIONS, np.array([5, 4, 6]), REWARDS), "the action of step 1 is 4"),
+        (
+            BOX,
+            spaces.MultiDiscrete([2, 3]),
+            Episode(OBSERVATIONS, np.full((3, 2), 2), REWARDS),
+            r"the action of step 0 is \[2 2\]",
+        ),
+        (BOX, spaces.MultiBinary(1), Episode(OBSERVATIONS, np.full((3, 1), 2), REWARDS), "the action of step 0 is"),
+        (BOX, spaces.Box(-1, 1, (1,)), Episode(OBSERVATIONS, np.full((3, 1), 1.1), REWARDS), "the action of step 0 is"),
+        (BOX, BOX, Episode(OBSERVATIONS, LARGE, REWARDS), r"the action of step 1 holds 1e\+39, which is too large"),
+        (BOX, BOX, Episode(OBSERVATIONS, np.full((3, 1), np.nan), REWARDS), "the action of step 0 holds NaN"),
+        (
+            BOX,
+            TWO,
+            Episode(LARGE, ACTIONS, REWARDS),
+            r"the observation of step 1 holds 1e\+39, which is too large for float32",
+        ),
+        (BOX, TWO, Episode(OBSERVATIONS, ACTIONS, LARGE[:, 0]), r"the reward of step 1 holds 1e\+39, which is too large"),
+        (BOX, TWO, Episode(OBSERVATIONS, ACTIONS, np.full(3, 3e38)), "add up to more than single precision holds"),
+        (BOX, TWO, Episode(OBSERVATIONS, ACTIONS, REWARDS, amounts={"fuel": LARGE[:, 0]}), "the fuel of step 1 holds"),
+        (BOX, TWO, Episode(OBSERVATIONS, ACTIONS, REWARDS, amounts={}), "the episode has no amounts/fuel"),
+        (TWO, TWO, Episode(np.array([0, 2, 1]), ACTIONS, REWARDS), "the observation of step 1 is 2"),
+        (spaces.Dict(a=BOX), TWO, Episode({"a": LARGE}, ACTIONS, REWARDS), "the observation 'a' of step 1 holds"),
+        (spaces.Dict(a=BOX), TWO, Episode({"b": OBSERVATIONS}, ACTIONS, REWARDS), "the episode has no observations/a"),
+        (spaces.Box(0, 255, (1,), np.uint8), TWO, Episode(OBSERVATIONS / 2, ACTIONS, REWARDS), "the observations are of type"),
+        (spaces.Box(0, 255, (1,), np.uint8), TWO, Episode(np.full((3, 1), 256), ACTIONS, REWARDS), "observation .* holds 256"),
+        (BOX, TWO, Episode(OBSERVATIONS[:0], ACTIONS[:0], REWARDS[:0]), "no steps"),
+    ],
+)
+def test_what_could_not_be_learned_from_is_refused_by_name(observation_space, action_space, refused, message):
+    buffer = EpisodicReplayBuffer(10, observation_space, action_space, recorded=("fuel",) if "fuel" in message else ())
+    before = content(buffer)
+    with pytest.raises(ValueError, match=message):
+        buffer.add(refused)
+    assert same(content(buffer), before)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.bool_])
+def test_whole_numbers_of_any_type_are_taken(dtype):
+    buffer = small_buffer()
+    buffer.add(Episode(OBSERVATIONS.astype(float), ACTIONS.astype(dtype), REWARDS.astype(int)))
+    np.testing.assert_array_equal(buffer.episode(0).actions, ACTIONS)
+
+
+def test_bounds_of_actions_belong_to_their_space():
+    space = spaces.Box(-0.7, 0.7, (1,))
+    buffer = EpisodicReplayBuffer(10, BOX, space)
+    buffer.add(Episode(OBSERVATIONS, np.array([[-0.7], [0.7], [0.0]]), REWARDS))  # in double precision beyond them
+    assert buffer.n_transitions == 3
 
 
 def test_dictionary_observations():

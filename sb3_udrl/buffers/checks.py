@@ -87,7 +87,8 @@ class RowKind:
                 if not self.shape
                 else f"the {self.name} of step {step} holds NaN or infinity: {self.name}s must be finite"
             )
-        if self.space is not None:
+        too_large = self.dtype.kind == "f" and abs(value) > np.finfo(self.dtype).max
+        if self.space is not None and not too_large:
             raise ValueError(f"the {self.name} of step {step} is {values[step]}, which lies outside of {self.space}")
         raise ValueError(f"the {self.name} of step {step} holds {value}, which is too large for {self.dtype}: scale it down")
 

@@ -12,6 +12,7 @@ from sb3_udrl.buffers.checks import RowKind
 from sb3_udrl.buffers.storage import Storage, sums_to_come
 
 _COLUMNS = "columns/"
+_MOST = 2**60
 _TYPES: dict[str, tuple[type, ...]] = {
     "buffer_size": (int,),
     "max_episodes": (int, type(None)),
@@ -50,6 +51,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if not isinstance(value, types) or isinstance(value, bool):
             raise ValueError(f"the setting {name} of the replay buffer is {value!r}: it must be of another type")
+        if isinstance(value, int) and abs(value) > _MOST:
+            raise ValueError(f"the setting {name} of the replay buffer is beyond {_MOST}")
 
 
 def restored_storage(
@@ -123,8 +126,9 @@ def _filled(storage: Storage, arrays: Mapping[str, Array], n_episodes_added: int
     for episode, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
         steps = slice(start, start + length)
         to_come = sums_to_come(arrays["rewards"][steps], {name: values[steps] for name, values in amounts.items()})
-        for name, values in to_come.items():
-            computed[name][steps] = values
+        with np.errstate(over="ignore"):  # refused below
+            for name, values in to_come.items():
+                computed[name][steps] = values
         returns[episode] = to_come["sums_to_go/return"][0]
     for name, values in computed.items():
         if not np.isfinite(values).all():
