@@ -2,7 +2,7 @@
 Resident memory of a stored transition, beside its raw data: ``python -m benchmarks.memory N_TRANSITIONS`` (Linux).
 
 Raw are an observation, an action and a reward, in the types of the spaces and ``float32``. A tenth of the full buffer was
-replaced: forgotten rows are reclaimed once they are an eighth of all, so this is near the worst case.
+replaced: forgotten rows are reclaimed once they are a sixteenth of all, so this is near the worst case.
 """
 
 import os
