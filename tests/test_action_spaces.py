@@ -74,7 +74,8 @@ def assert_inside(actions, space):
     ids=str,
 )
 def test_the_range_that_is_tried_at_first(space, center, half, bounded):
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         tried = BoxRange.of(space)
     assert (tried.center, tried.half, tried.bounded) == (center, half, bounded)
 
@@ -155,7 +156,8 @@ def test_drawn_stored_and_predicted_actions_are_of_the_space(space, policy, poli
         policy_kwargs = {"estimator_kwargs": {"n_estimators": 3}}
     else:
         policy_kwargs = {**policy_kwargs, "net_arch": [8]}
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = UDRL(policy, env, **TINY, policy_kwargs=policy_kwargs, warm_up="mixed", epsilon=0.2).learn(96)
     assert model._n_updates > 0
     stored = np.concatenate([model.replay_buffer.episode(i).actions for i in range(model.replay_buffer.n_episodes)])

@@ -107,7 +107,8 @@ def test_they_are_learned_and_explained(kind, space, tmp_path):
     assert model._n_updates > 0 and all(values.isfinite().all() for values in _weights(model))
     situations = play(model, env, 2)
     assert all(space.contains(action if action.shape else np.asarray(action)) for action in situations.actions)
-    with warnings.catch_warnings(action="error", category=RuntimeWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
         assert np.isfinite(permutation_importance(model, situations, n_repeats=1).changes).all()
         found = distill(model, env, n_rounds=1, n_episodes=2, n_eval_episodes=2)
         for tree in [found.policy] if kind == "CommandPolicy" else [found.policy, model]:

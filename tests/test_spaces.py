@@ -106,7 +106,8 @@ def test_continuous_actions_need_bounds(low):
 def test_bounds_that_say_nothing():
     with pytest.warns(UserWarning, match="bounds so wide do not say which actions are useful"):
         tiny_model(make_vec(Scripted, action_space=spaces.Box(-1e30, 1, (2,))))
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         tiny_model(make_vec(Scripted, action_space=spaces.Box(-1e4, 1e4, (2,))))
 
 
