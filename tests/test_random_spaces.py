@@ -138,9 +138,8 @@ def test_networks(seed):
     check(probe_model(env), env)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_networks_that_read_pictures(seed):
-    env = VecTransposeImage(make_vec(ArmsInParts, seed=seed, kinds=[pictures, choices]))
+def test_a_network_that_reads_pictures():
+    env = VecTransposeImage(make_vec(ArmsInParts, seed=0, kinds=[pictures, choices]))
     check(probe_model(env, gradient_steps=30, batch_size=32), env)
 
 
