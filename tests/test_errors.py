@@ -1,14 +1,16 @@
 """Bad input gets an error that names the argument, its value and the fix, and leaves everything as it was."""
 
 import pickle
+import re
 import threading
 import zipfile
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from helpers import assert_same_parameters, make_vec, parameters_of, tiny_model
-from probe_envs import Scripted, TwoArms
+from probe_envs import AnySpaces, Scripted, TwoArms
 from stable_baselines3 import DQN, PPO
 
 from sb3_udrl import UDRL
@@ -26,8 +28,9 @@ def test_an_environment_that_never_ends():
 class Broken(Scripted):
     """Fine for two episodes of three steps, then something goes wrong at the second step of the third."""
 
-    def __init__(self, reward=None, observation=None):
+    def __init__(self, reward=None, observation=None, dtype=np.float32):
         super().__init__(lengths=(3,), rewards=(1,))
+        self.observation_space = spaces.Box(-1e6, 1e6, (2,), dtype)
         self.bad_reward, self.bad_observation = reward, observation
 
     def step(self, action):
@@ -36,7 +39,7 @@ class Broken(Scripted):
         if now and self.t == 2 and self.bad_reward is not None:
             reward = self.bad_reward
         if now and self.t == 1 and self.bad_observation is not None:
-            observation[1] = self.bad_observation
+            observation = np.array([observation[0], self.bad_observation], self.observation_space.dtype)
         return observation, reward, *others
 
 
@@ -60,6 +63,48 @@ def test_observations_that_are_not_finite(observation):
 def test_rewards_that_are_too_large_for_single_precision():
     with pytest.raises(ValueError, match="the reward of step 1 is inf"):
         tiny_model(make_vec(Broken, reward=1e300)).learn(100)
+
+
+@pytest.mark.parametrize("observation", [1e39, -1e300])
+def test_observations_that_are_too_large_for_single_precision(observation):
+    env = make_vec(Broken, observation=observation, dtype=np.float64)
+    model = tiny_model(env)
+    with pytest.raises(ValueError, match=re.escape(f"of step 1 holds {observation}, which is too large for float32")):
+        model.learn(100)
+    assert model.replay_buffer.returns.tolist() == [3, 3]
+
+
+def test_rewards_whose_sum_is_too_large_for_single_precision():
+    """Each of them is finite, the return is not."""
+    model = tiny_model(make_vec(Scripted, rewards=(2e38,)))
+    with pytest.raises(ValueError, match="add up to more than single precision holds"):
+        model.learn(100)
+    assert model.replay_buffer.n_episodes == 0
+    assert all(weights.isfinite().all() for weights in model.policy.parameters())
+
+
+@pytest.mark.parametrize("reward", [1e21, 1e37])
+def test_large_rewards_leave_weights_finite(reward):
+    model = tiny_model(make_vec(Scripted, lengths=(3, 4), rewards=(1, reward))).learn(100)
+    assert model._n_updates > 0
+    assert all(weights.isfinite().all() for weights in model.policy.parameters())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_predictions_for_what_is_not_finite(value):
+    model = tiny_model(make_vec(Scripted))
+    with pytest.raises(ValueError, match=re.escape(f"observation[1] is {value}: it must be finite")):
+        model.predict(np.array([0, value]))
+    with pytest.raises(ValueError, match=re.escape(f"observation[2, 0] is {value}: it must be finite")):
+        model.predict(np.array([[0, 0], [0, 0], [value, 0]]))
+    assert model.predict(np.array([0, 1e38]))[0] in (0, 1)
+
+
+def test_predictions_for_a_dictionary_that_is_not_finite():
+    space = spaces.Dict(numbers=spaces.Box(-1, 1, (2,)), choice=spaces.Discrete(3))
+    model = tiny_model(make_vec(AnySpaces, observation_space=space, action_space=spaces.Discrete(2)))
+    with pytest.raises(ValueError, match=re.escape("observation['numbers'][0] is nan")):
+        model.predict({"choice": np.array(2), "numbers": np.array([np.nan, 0], np.float32)})
 
 
 # Arguments

@@ -344,8 +344,10 @@ def test_a_single_action():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_inputs_that_are_not_finite(value):
     model = forest_model(make_vec(Scripted)).learn(100)
-    with pytest.raises(ValueError, match="observation or the command holds NaN or infinity"):
+    with pytest.raises(ValueError, match=rf"observation\[1\] is {value}: it must be finite"):
         model.predict(np.array([0, value], np.float32))
+    with pytest.raises(ValueError, match="observation or the command holds NaN or infinity"):
+        model.policy.act(np.array([[0, value]], np.float32), model.policy.own_command())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array, action_dtype, observation_arrays
 
+_MOST = np.finfo(np.float32).max  # behavior functions compute in single precision
+
 
 @dataclass(frozen=True)
 class RowKind:
@@ -56,8 +58,10 @@ class RowKind:
                 stored = values.astype(self.dtype)
             if not is_float:
                 self._refuse(stored != values, values)
-        if is_float and not np.isfinite(stored).all():
-            self._refuse(~np.isfinite(stored), values)
+        if is_float:
+            fits = np.isfinite(stored) if self.dtype != np.float64 else np.abs(stored) <= _MOST
+            if not fits.all():
+                self._refuse(~fits, values)
         if self.space is not None:
             low, high = self.bounds
             self._refuse((stored < low) | (stored > high), values)
@@ -90,7 +94,8 @@ class RowKind:
         too_large = self.dtype.kind == "f" and abs(value) > np.finfo(self.dtype).max
         if self.space is not None and not too_large:
             raise ValueError(f"the {self.name} of step {step} is {values[step]}, which lies outside of {self.space}")
-        raise ValueError(f"the {self.name} of step {step} holds {value}, which is too large for {self.dtype}: scale it down")
+        narrowest = np.dtype(np.float32) if self.dtype == np.float64 else self.dtype
+        raise ValueError(f"the {self.name} of step {step} holds {value}, which is too large for {narrowest}: scale it down")
 
 
 def row_kinds(

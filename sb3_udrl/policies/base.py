@@ -289,7 +289,7 @@ class BehaviorPolicy(SavedPolicy):
             parts of commands that count something in it, which stay as they are without; heard as the reward is
         :param guidance: takes the place of :attr:`guidance` in this call
         :return: actions, ``(n_envs, *action_shape)`` or ``action_shape``, and the next state
-        :raises ValueError: if an argument has the wrong shape or is not finite
+        :raises ValueError: if an argument has the wrong shape, is not finite or does not fit into single precision
         """
         self.set_training_mode(False)
         if isinstance(cast(object, observation), tuple):
@@ -297,6 +297,7 @@ class BehaviorPolicy(SavedPolicy):
                 "predict() got a tuple: in the Gym API `observation, info = env.reset()` returns two things, "
                 "only the observation belongs here"
             )
+        refuse_what_is_not_finite(observation)
         observations, vectorized = self.obs_to_tensor(observation)
         n_envs = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
         current, new_state = self._next_command(state, episode_start, n_envs, command, reward, info, deterministic)
@@ -354,6 +355,29 @@ class BehaviorPolicy(SavedPolicy):
         if starts.any():
             current = current.where(starts, self.initial_command(n_envs, command, deterministic))
         return current, (self.command_space.to_rows(current), np.full(n_envs, n_tracked))
+
+
+def refuse_what_is_not_finite(observation: Any, name: str = "observation") -> None:
+    """
+    Refuse what no decision could be based on.
+
+    :param observation: an array of any shape, or a dictionary of such
+    :param name: what it is called in the error
+    :raises ValueError: if an entry is NaN, infinite, or infinite in single precision
+    """
+    if isinstance(observation, dict):
+        for key, part in observation.items():
+            refuse_what_is_not_finite(part, f"{name}[{key!r}]")
+        return
+    values = np.asarray(observation)
+    if values.dtype.kind != "f":
+        return
+    bad = ~(np.abs(values) <= np.finfo(np.float32).max)
+    if bad.any():
+        entry = tuple(np.argwhere(bad)[0].tolist())
+        raise ValueError(
+            f"{name}{list(entry)} is {values[entry]}: it must be finite and fit into single precision, check the environment"
+        )
 
 
 def estimated_rewards(command: Command) -> NDArray[np.float64]:
