@@ -86,7 +86,7 @@ def test_long_episodes_teach_no_more_than_short_ones(action_space):
     episodes = np.array([0, 1, 1, 1])
     command = make_command(1, 1, 4)
     seen = Situations(np.zeros((4, 1), np.float32), command, np.ones(4, int), episodes, np.array([0, 0, 1, 2]), np.zeros(2))
-    weights = _lesson(teacher, seen).weights
+    weights = _lesson(teacher, seen, 1_000, None, np.random.default_rng(0)).weights
     np.testing.assert_allclose(weights / weights[0], [1, 1 / 3, 1 / 3, 1 / 3])
 
 

@@ -153,7 +153,8 @@ def test_a_grid_of_commands():
     assert (grid.outputs.sum(3) == 1).all()
     policy.set_command(-10, 20)
     grid = command_grid(policy, np.zeros(3, np.float32))
-    assert grid.axes["return"][[0, -1]].tolist() == [-10, 0] and grid.axes["horizon"][[0, -1]].tolist() == [1, 20]
+    # nothing is known of what else was achieved
+    assert grid.axes["return"].tolist() == [-10] and grid.axes["horizon"].tolist() == [20]
 
 
 @pytest.mark.parametrize(

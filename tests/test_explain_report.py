@@ -4,17 +4,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from helpers import tiny_model
+from helpers import make_vec, tiny_model
+from sklearn.base import clone
 from sklearn.tree import DecisionTreeClassifier
 from test_explain_contributions import examples, forest
 from test_plots import drawn
 
 from sb3_udrl import UDRL
+from sb3_udrl.commands import make_command
 from sb3_udrl.explain import CommandGrid, OverTime, __main__, plots
 from sb3_udrl.explain import report as report_module
+from sb3_udrl.explain.situations import Situations
+from sb3_udrl.forest.examples import Examples
+from sb3_udrl.forest.policy import Progress
 
 pytest.importorskip("matplotlib")
 
@@ -162,3 +168,128 @@ def test_what_is_drawn_of_a_tree(tmp_path, monkeypatch):
     texts = " ".join(text.get_text() for text in saved[-1].axes[0].texts)
     assert "action" in texts and " <= " in texts
     assert saved[-1].axes[0].get_title() == "A title"
+
+
+# Many inputs
+
+
+class Many(gym.Env):
+    """Three hundred numbers, of which one tells the action that pays."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (300,)), spaces.Discrete(2)
+    pays_for = 123
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._observation(), {}
+
+    def step(self, action):
+        reward = float(action == int(self.seen[self.pays_for] > 0))
+        self.t += 1
+        return self._observation(), reward, self.t == 5, False, {}
+
+    def _observation(self):
+        self.seen = self.np_random.uniform(-1, 1, 300).astype(np.float32)
+        return self.seen
+
+
+@pytest.fixture(scope="module")
+def knowing():
+    """A forest that has learned which of many inputs matters."""
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1, 1, (600, 302)).astype(np.float32)
+    policy_kwargs = {"estimator_kwargs": {"n_estimators": 20, "max_features": None}}
+    model = UDRL("ForestPolicy", make_vec(Many, 2), learning_starts=50, train_freq=50, policy_kwargs=policy_kwargs, seed=0)
+    head = model.policy.head
+    actions = (inputs[:, 123] > 0).astype(np.int64)
+    learned = head.fit(clone(model.policy._template), Examples(inputs, actions, np.ones(600), np.zeros(600, dtype=bool)))
+    model.policy.take_over(learned, Progress(0, 0, 600))
+    model.policy.experience.remember(np.array([[0.0, 5.0], [5.0, 5.0]]))
+    return model
+
+
+def test_of_many_inputs_twenty_are_looked_at(knowing, tmp_path, monkeypatch):
+    saved = drawn(monkeypatch)
+    folder = tmp_path / "explanation"
+    folder.mkdir()
+    found = []
+    distill = report_module.distill
+    monkeypatch.setattr(
+        report_module,
+        "distill",
+        lambda *args, n_rounds, n_eval_episodes, **kwargs: found.append(distill(*args, **kwargs)) or found[0],
+    )
+    report_module.Report(knowing, knowing.env, folder, 16).write("Many", True, 4, 0)
+    text = (folder / "report.md").read_text()
+    assert "these are the 20 that change most" in text
+    importance = next(figure for figure in saved if figure.axes[0].get_title() == "Permutation importance")
+    bars = dict(
+        zip([label.get_text() for label in importance.axes[0].get_yticklabels()], importance.axes[0].patches, strict=True)
+    )
+    assert len(bars) == 20 and max(bars, key=lambda name: bars[name].get_width()) == "observation[123]"
+    assert text.split("The policy as one tree")[-1].count("observation[123]") >= 2  # the tree found the one that matters
+    assert found[0].returns.mean() > 4  # and reads it at its place
+    assert all(len(figure.axes[0].lines) <= 20 for figure in saved)
+
+
+def test_a_tree_of_some_inputs_reads_all(knowing):
+    found = report_module.distill(knowing, knowing.env, 4, inputs=[5, 123, 300])
+    assert found.policy.learned.estimator.n_features_in_ == 302
+    assert set(found.policy.learned.estimator.tree_.feature) <= {5, 123, 300, -2}
+    assert found.returns.mean() == found.teacher_returns.mean() == 5
+
+
+def test_complete_episodes_are_kept():
+    situations = Situations(
+        np.zeros((9, 1)), make_command(1, 1, 9), np.zeros(9), np.repeat([0, 1, 2], [4, 2, 3]), np.arange(9), np.zeros(3)
+    )
+    kept = [len(report_module._first_episodes(situations, most).steps) for most in (1, 4, 5, 6, 9, 99)]
+    assert kept == [4, 4, 4, 6, 9, 9]
+
+
+# Nothing covers anything
+
+
+def boxes_of(figure):
+    figure.draw_without_rendering()
+    return [text.get_bbox_patch().get_window_extent() for text in figure.axes[0].texts if text.get_bbox_patch() is not None]
+
+
+@pytest.mark.parametrize("max_depth", [1, 3, 5, None])
+@pytest.mark.parametrize("name", ["x", "a name of an input that is rather long, " * 3])
+def test_boxes_of_trees_do_not_overlap(tmp_path, monkeypatch, max_depth, name):
+    saved = drawn(monkeypatch)
+    tree = DecisionTreeClassifier(max_depth=5, random_state=0)
+    policy, _ = forest(tree, spaces.Discrete(6), *examples(0, spaces.Discrete(6)))
+    plots.plot_tree(policy, tmp_path / "tree.png", [f"{name}{i}" for i in range(5)], max_depth=max_depth)
+    boxes = boxes_of(saved[-1])
+    assert len(boxes) >= 3
+    assert not [1 for i, box in enumerate(boxes) for other in boxes[:i] if box.overlaps(other)]
+
+
+@pytest.mark.parametrize("n", [2, 12, 3000])
+def test_legends_cover_no_data(tmp_path, monkeypatch, n):
+    saved = drawn(monkeypatch)
+    values = np.random.default_rng(0).normal(size=(10, n))
+    plots.plot_over_time(
+        OverTime(values, np.ones_like(values), np.ones(10, int)), [f"input {i}" for i in range(n)], tmp_path / "a.png"
+    )
+    plots.plot_command_grid(CommandGrid({"advantage": np.arange(3.0)}, np.ones((1, 3, 1, min(n, 30)))), tmp_path / "b.png")
+    for figure in saved[-2:]:
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box, axes = legend.get_window_extent(), figure.axes[0].get_window_extent()
+        assert not box.overlaps(axes) and axes.width > 200 and axes.height > 150
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+
+
+def test_bars_of_many_inputs_can_be_read(tmp_path, monkeypatch):
+    saved = drawn(monkeypatch)
+    plots.plot_importance(np.arange(3000.0), [f"input {i}" for i in range(3000)], tmp_path / "a.png")
+    figure = saved[-1]
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == [f"input {i}" for i in range(2999, 2979, -1)]
+    boxes = [label.get_window_extent() for label in labels]
+    assert not [1 for i, box in enumerate(boxes) for other in boxes[:i] if box.overlaps(other)]

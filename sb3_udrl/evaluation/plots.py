@@ -32,6 +32,21 @@ def new_axes(title: str, x_label: str, y_label: str) -> Any:
     return axes
 
 
+def legend_outside(axes: Any) -> None:
+    """
+    A legend beside the plot, where it covers no data: below it, or to the right if there are many entries.
+
+    :param axes: a plot of :func:`new_axes` with labelled lines
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    few = len(labels) <= 4
+    if not few:
+        width, height = axes.figure.get_size_inches()
+        axes.figure.set_size_inches(width + 0.075 * max(map(len, labels)), max(height, 0.2 * len(labels) + 1))
+    place = {"loc": "outside lower center", "ncols": 2} if few else {"loc": "outside right upper", "fontsize": "small"}
+    axes.figure.legend(handles, labels, frameon=False, **place)
+
+
 def plot_command_following(
     following: PartFollowing, path: str | Path, title: str = "Command following", part: str = "return"
 ) -> None:
@@ -53,7 +68,7 @@ def plot_command_following(
     axes.plot(spread, following.achieved.ravel(), ".", color="tab:blue", alpha=0.3)
     label = f"mean (error {following.mean_abs_error:.1f}, rank correlation {following.rank_correlation:.2f})"
     axes.plot(desired[order], following.achieved.mean(1)[order], "o-", color="tab:blue", label=label)
-    axes.legend(frameon=False)
+    legend_outside(axes)
     axes.figure.savefig(path, dpi=150)
 
 
@@ -72,7 +87,7 @@ def plot_relative_commands(
     axes = new_axes(title, "asked for: standard deviations above the usual", "achieved return")
     axes.plot(np.repeat(asked, achieved.shape[1]), achieved.ravel(), ".", color="tab:blue", alpha=0.3)
     axes.plot(asked, achieved.mean(1), "o-", color="tab:blue", label="mean")
-    axes.legend(frameon=False)
+    legend_outside(axes)
     axes.figure.savefig(path, dpi=150)
 
 
@@ -91,5 +106,5 @@ def plot_learning_curve(
     axes = new_axes(title, "environment steps", "evaluation return")
     axes.fill_between(timesteps, returns.min(1), returns.max(1), color="tab:blue", alpha=0.2, linewidth=0, label="range")
     axes.plot(timesteps, returns.mean(1), "o-", color="tab:blue", label="mean")
-    axes.legend(frameon=False)
+    legend_outside(axes)
     axes.figure.savefig(path, dpi=150)

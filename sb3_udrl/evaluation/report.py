@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
             grid["horizon"] = np.linspace(args.horizons[0], args.horizons[1], 9)
         elif not len(experience.known()) and "horizon" in space:  # an older file
             grid["horizon"] = model.policy.experienced("horizon", 9)
+            if args.returns is None:
+                print("  this file does not say what episodes achieved: give --returns and --horizons to ask for more")
         command = experience.completed(Command({**space.nothing(9).parts, **grid}))
         for name, deterministic in (("greedy", True), ("sampled", False)):
             following = command_following(model, env, command, None, args.episodes, deterministic).of(part)

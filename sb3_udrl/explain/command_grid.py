@@ -65,4 +65,4 @@ def default_axes(policy: BehaviorPolicy) -> dict[str, NDArray[np.float64]]:
     if experience is None:
         return {"advantage": np.linspace(-3, 3, 61)}
     parts = [experience.names[0], *(name for name in experience.names[1:] if name == "horizon")]
-    return {part: policy.experienced(part, 41) for part in parts}
+    return {part: np.unique(policy.experienced(part, 41)) for part in parts}

@@ -93,8 +93,11 @@ def contributions(
             [_positions(values, column) for values, column in zip(policy.learned.present, indices.T, strict=True)], axis=1
         )
     trees = estimator.estimators_ if isinstance(estimator, FORESTS) else [estimator]
-    parts = [_of_one_tree(tree, inputs, classes) for tree in trees]
-    return Contributions(*(sum(arrays) / len(trees) for arrays in zip(*parts, strict=True)))
+    sums = _of_one_tree(trees[0], inputs, classes)
+    for tree in trees[1:]:
+        for total, more in zip(sums, _of_one_tree(tree, inputs, classes), strict=True):
+            total += more
+    return Contributions(*(total / len(trees) for total in sums))
 
 
 def explainable(model: CommandedAlgorithm | BehaviorPolicy) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,11 +10,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.tree._tree import Tree
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.commands.command import CommandLike
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.explain.decisions import action_outputs, decide, discrete_head, policy_of
+from sb3_udrl.explain.rules import checked_input_names
 from sb3_udrl.explain.situations import Situations, play
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import Examples, to_inputs
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 _N_FINALISTS = 5  # the best return of few episodes is mostly luck
 _FINAL_SHARE = 4  # times as many episodes decide among them
+_MOST_NUMBERS = 20_000_000  # in all lessons together
+_FEWEST = 100  # situations of a lesson
 _SMALLEST = 1e-6  # probabilities below have one logarithm: trees are certain of what they are not
 
 
@@ -64,6 +69,7 @@ def distill(
     n_eval_episodes: int = 100,
     command: CommandLike | None = None,
     seed: int = 0,
+    inputs: Sequence[int] | None = None,
 ) -> Distillation:
     """
     Imitate a behavior function by one decision tree.
@@ -86,6 +92,7 @@ def distill(
     :param n_eval_episodes: episodes at the end, of the tree, of the teacher and of random actions each
     :param command: what is asked for, as for ``predict``; by default the teacher's own
     :param seed: of the environment and the trees
+    :param inputs: indices of the inputs that the tree may look at, as in :func:`~sb3_udrl.explain.input_names`; all if None
     :raises ValueError: if an argument is out of its range
     """
     for name, value, least in (("max_leaf_nodes", max_leaf_nodes, 2), ("n_rounds", n_rounds, 1)):
@@ -93,14 +100,15 @@ def distill(
             raise ValueError(f"{name}={value}: must be at least {least}")
     teacher = policy_of(model)
     env.seed(seed)
+    rng = np.random.default_rng(seed)
     situations = play(teacher, env, n_episodes, command=command)
     lessons: list[Examples] = []
     trees: list[ForestPolicy] = []
     round_returns, n_situations = np.empty(n_rounds), 0
     for number in range(n_rounds):
         n_situations += len(situations.steps)
-        lessons.append(_lesson(teacher, situations))
-        trees.append(_fit_tree(teacher, lessons, max_leaf_nodes, seed))
+        lessons.append(_lesson(teacher, situations, _MOST_NUMBERS // n_rounds, inputs, rng))
+        trees.append(_fit_tree(teacher, lessons, max_leaf_nodes, seed, inputs))
         situations = play(trees[-1], env, n_episodes, command=command)
         round_returns[number] = situations.returns.mean()
     finalists = [trees[i] for i in np.argsort(-round_returns, kind="stable")[:_N_FINALISTS]]
@@ -111,12 +119,18 @@ def distill(
     return Distillation(best, of_tree, of_teacher, of_random, round_returns, n_situations)
 
 
-def _lesson(teacher: BehaviorPolicy, situations: Situations) -> Examples:
-    """What the teacher would have done, and how much it matters."""
-    observations, command = situations.observations, situations.command
-    inputs = to_inputs(observations, teacher.command_space.inputs(command))
-    actions = decide(teacher, observations, command)
+def _lesson(
+    teacher: BehaviorPolicy, situations: Situations, most: int, looked_at: Sequence[int] | None, rng: np.random.Generator
+) -> Examples:
+    """What the teacher would have done, and how much it matters, in at most so many numbers."""
     weights = 1 / np.bincount(situations.episodes)[situations.episodes]  # every episode counts the same
+    n, width = len(weights), len(_columns(teacher, looked_at))
+    if n * width > most:
+        rows = np.sort(rng.permutation(n)[: max(_FEWEST, most // width)])
+        situations, weights = situations.rows(rows), weights[rows]
+    observations, command = situations.observations, situations.command
+    inputs = to_inputs(observations, teacher.command_space.inputs(command))[:, _columns(teacher, looked_at)]
+    actions = decide(teacher, observations, command)
     if not isinstance(teacher.action_space, spaces.Box):
         head, probabilities = discrete_head(teacher), action_outputs(teacher, observations, command)
         logs = np.log(np.maximum(probabilities, _SMALLEST))
@@ -130,7 +144,25 @@ def _lesson(teacher: BehaviorPolicy, situations: Situations) -> Examples:
     return Examples(inputs, actions, weights, np.zeros(len(inputs), dtype=bool))
 
 
-def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: int, seed: int) -> ForestPolicy:
+def _columns(teacher: BehaviorPolicy, looked_at: Sequence[int] | None) -> NDArray[np.int64]:
+    n_inputs = len(checked_input_names(teacher, None))
+    return np.arange(n_inputs) if looked_at is None else np.asarray(looked_at, dtype=np.int64)
+
+
+def _widen(tree: Any, columns: NDArray[np.int64], n_inputs: int) -> None:
+    """Let a tree that was fitted to some columns read all inputs."""
+    state = tree.tree_.__getstate__()
+    nodes = state["nodes"].copy()
+    splits = nodes["left_child"] >= 0
+    nodes["feature"][splits] = columns[nodes["feature"][splits]]
+    wide = Tree(n_inputs, tree.tree_.n_classes, tree.tree_.n_outputs)
+    wide.__setstate__({**state, "nodes": nodes})
+    tree.tree_, tree.n_features_in_ = wide, n_inputs
+
+
+def _fit_tree(
+    teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: int, seed: int, looked_at: Sequence[int] | None
+) -> ForestPolicy:
     kind = DecisionTreeRegressor if isinstance(teacher.action_space, spaces.Box) else DecisionTreeClassifier
     template = kind(max_leaf_nodes=max_leaf_nodes, random_state=seed)
     policy = ForestPolicy(
@@ -141,7 +173,10 @@ def _fit_tree(teacher: BehaviorPolicy, lessons: list[Examples], max_leaf_nodes: 
         command_space=teacher.command_space,
     )
     examples = Examples(*(np.concatenate(parts) for parts in zip(*lessons, strict=True)))
-    policy.take_over(policy.head.fit(clone(template), examples), Progress(0, 0, len(examples.inputs)))
+    learned = policy.head.fit(clone(template), examples)
+    if looked_at is not None and isinstance(learned.estimator, kind):  # else there is one action, whatever is seen
+        _widen(learned.estimator, _columns(teacher, looked_at), len(_columns(teacher, None)))
+    policy.take_over(learned, Progress(0, 0, len(examples.inputs)))
     policy.eval_command = teacher.eval_command.clone().cpu()
     return policy
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,10 +12,10 @@ from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from stable_baselines3.common.preprocessing import is_image_space
 
-from sb3_udrl.buffers.arrays import Observation
+from sb3_udrl.buffers.arrays import Observation, map_observation
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
-from sb3_udrl.explain.decisions import decide, policy_of
+from sb3_udrl.explain.decisions import action_outputs, decide, policy_of
 from sb3_udrl.explain.feature_names import names_by_space
 from sb3_udrl.forest import ForestPolicy
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
     from sb3_udrl.explain.situations import Situations
     from sb3_udrl.policies import BehaviorPolicy
+
+
+_FEW_SITUATIONS = 200  # behind the first look
+_Part = tuple[str, str | None, slice]  # name, key of the dictionary, columns
 
 
 class PermutationImportance(NamedTuple):
@@ -44,6 +49,7 @@ def permutation_importance(
     names: list[str] | None = None,
     n_repeats: int = 5,
     seed: int = 0,
+    most: int | None = None,
 ) -> PermutationImportance:
     """
     Shuffle one input at a time over the situations, and see how many of the policy's greedy decisions change. For behavior
@@ -59,6 +65,8 @@ def permutation_importance(
     :param names: of the numbers of an observation, :func:`~sb3_udrl.explain.feature_names`; by default their indices
     :param n_repeats: number of shuffles
     :param seed: of the shuffles
+    :param most: look closely at only so many parts of an observation: those that change most in a first look, one shuffle over
+        few situations; by default at all
     :raises ValueError: if there are not as many names as numbers in an observation, or no repeats
     """
     if n_repeats < 1:
@@ -67,7 +75,10 @@ def permutation_importance(
     observations, command = situations.observations, situations.command
     decisions = decide(policy, observations, command)
     changes: dict[str, list[float]] = {}
-    for name, key, columns in _observation_parts(policy.observation_space, names):
+    parts = _observation_parts(policy.observation_space, names)
+    if most is not None and len(parts) > most:
+        parts = _first_look(policy, situations, parts, most, rng)
+    for name, key, columns in parts:
         changes[name] = []
         for _ in range(n_repeats):
             order = rng.permutation(len(decisions))
@@ -80,6 +91,31 @@ def permutation_importance(
             other = Command({part: row[order] if part in which else row for part, row in command.parts.items()})
             changes[name].append(_difference(policy.action_space, decisions, decide(policy, observations, other)))
     return PermutationImportance(list(changes), np.array(list(changes.values())))
+
+
+def _first_look(
+    policy: BehaviorPolicy, situations: Situations, parts: list[_Part], most: int, rng: np.random.Generator
+) -> list[_Part]:
+    """
+    The parts of an observation whose shuffling changes the outputs most, over few situations: first of blocks of parts that
+    are shuffled together, as many of one size as single ones, then of the parts of the blocks that change most.
+    """
+    order = rng.permutation(len(situations.steps))[:_FEW_SITUATIONS]
+    observations, command = map_observation(lambda part: part[order], situations.observations), situations.command.rows(order)
+    outputs, shuffle = action_outputs(policy, observations, command), rng.permutation(len(order))
+
+    def most_changing(blocks: list[list[_Part]]) -> list[list[_Part]]:
+        changes = []
+        for block in blocks:
+            shuffled = observations
+            for _, key, columns in block:
+                shuffled = _shuffled(shuffled, key, columns, shuffle)
+            changes.append(-np.abs(action_outputs(policy, shuffled, command) - outputs).mean())
+        return [blocks[i] for i in np.argsort(changes, kind="stable")[:most]]
+
+    size = math.ceil(math.sqrt(len(parts) / most))
+    blocks = most_changing([parts[first : first + size] for first in range(0, len(parts), size)])
+    return [part for (part,) in most_changing([[part] for block in blocks for part in block])]
 
 
 def impurity_importance(model: CommandedAlgorithm | BehaviorPolicy) -> NDArray[np.float64]:
@@ -108,7 +144,7 @@ def _last_step(estimator: Any) -> Any:
     return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 
 
-def _observation_parts(space: spaces.Space[Any], names: list[str] | None) -> list[tuple[str, str | None, slice]]:
+def _observation_parts(space: spaces.Space[Any], names: list[str] | None) -> list[_Part]:
     """Name, key of the dictionary, and columns of each part that is shuffled: images as a whole, else single numbers."""
     subspaces = space.spaces.items() if isinstance(space, spaces.Dict) else [(None, space)]
     every = names_by_space(space)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_udrl.evaluation.plots import new_axes
+from sb3_udrl.evaluation.plots import legend_outside, new_axes
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from sb3_udrl.explain.contributions import OverTime
     from sb3_udrl.policies import BehaviorPolicy
 
+MOST_INPUTS = 20  # that a picture shows
+_LONGEST = 40  # letters of a name
+
 
 def plot_over_time(
     values: OverTime, names: Sequence[str], path: str | Path, title: str = "Contributions", label: str = "contribution"
 ) -> None:
     """
-    A line per input through its means, with one standard deviation to both sides; inputs that are always zero are left out.
+    A line per input through its means, with one standard deviation to both sides; of the twenty inputs with the largest means,
+    without those that are always zero.
 
     :param values: result of ``over_time``
     :param names: of the inputs
@@ -33,11 +37,12 @@ def plot_over_time(
     """
     axes = new_axes(title, "time step", label)
     steps = np.arange(len(values.mean))
-    for i in np.flatnonzero(np.abs(values.mean).max(0)).tolist():
-        (line,) = axes.plot(steps, values.mean[:, i], linewidth=1, label=names[i])
+    size = np.abs(values.mean).mean(0)
+    for i in [i for i in largest(size) if size[i] > 0]:
+        (line,) = axes.plot(steps, values.mean[:, i], linewidth=1, label=_short(names[i]))
         low, high = values.mean[:, i] - values.std[:, i], values.mean[:, i] + values.std[:, i]
         axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.legend(frameon=False, fontsize="small")
+    legend_outside(axes)
     axes.figure.savefig(path, dpi=100)
 
 
@@ -45,7 +50,8 @@ def plot_importance(
     values: NDArray[Any], names: Sequence[str], path: str | Path, title: str = "Importance", label: str = "importance"
 ) -> None:
     """
-    A bar per input, with the range from the smallest to the largest value if there are several.
+    A bar per input, with the range from the smallest to the largest value if there are several; of more than twenty inputs,
+    the twenty with the largest means.
 
     :param values: ``(n_inputs,)``, or with repeats, ``(n_inputs, n_repeats)``
     :param names: of the inputs
@@ -56,12 +62,30 @@ def plot_importance(
     """
     axes = new_axes(title, label, "")
     repeats = values.reshape(len(values), -1)
+    shown = largest(np.abs(repeats.mean(1)))
+    repeats = repeats[shown]
     means = repeats.mean(1)
     ranges = np.stack((means - repeats.min(1), repeats.max(1) - means))
     axes.barh(np.arange(len(means)), means, xerr=ranges if repeats.shape[1] > 1 else None, color="tab:blue")
-    axes.set_yticks(np.arange(len(means)), names)
+    axes.set_yticks(np.arange(len(means)), [_short(names[i]) for i in shown])
     axes.invert_yaxis()
+    axes.figure.set_size_inches(6, max(4, 0.25 * len(means) + 1))
     axes.figure.savefig(path, dpi=100)
+
+
+def largest(values: NDArray[Any]) -> list[int]:
+    """
+    Which inputs a picture shows: all in their order, or the twenty largest, the first one first.
+
+    :param values: of each input, ``(n_inputs,)``
+    """
+    if len(values) <= MOST_INPUTS:
+        return list(range(len(values)))
+    return np.argsort(-values, kind="stable")[:MOST_INPUTS].tolist()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
 
 
 def plot_command_grid(
@@ -87,7 +111,7 @@ def plot_command_grid(
         axes = new_axes(title, f"desired {x_part}", quantity)
         for i, label in enumerate(labels):
             axes.plot(x, outputs[0, :, i], label=label)
-        axes.legend(frameon=False)
+        legend_outside(axes)
         axes.figure.savefig(path, dpi=100)
         return
     ((y_part, y),) = further
@@ -140,7 +164,7 @@ def plot_tree(
         shown,
         ax=axes,
         max_depth=max_depth,
-        feature_names=checked_input_names(policy_of(model), names),
+        feature_names=[_short(name) for name in checked_input_names(policy_of(model), names)],
         class_names=class_names(model),
         label="none",
         proportion=True,
@@ -151,4 +175,22 @@ def plot_tree(
         fontsize=9,
     )
     axes.set_title(title)
+    _make_room(axes)
     axes.figure.savefig(path, dpi=80)
+
+
+def _make_room(axes: Any) -> None:
+    """Enlarge a picture of a tree until its boxes, whose texts keep their size, do not touch."""
+    figure = axes.figure
+    figure.draw_without_rendering()
+    boxes = [text.get_bbox_patch().get_window_extent() for text in axes.texts if text.get_bbox_patch() is not None]
+    middles = np.array([[(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2] for box in boxes])
+    sizes = np.array([[box.width, box.height] for box in boxes])
+    wider = higher = 1.0
+    for i in range(len(boxes)):
+        apart, room = np.abs(middles[i + 1 :] - middles[i]), (sizes[i + 1 :] + sizes[i]) / 2
+        beside = apart[:, 1] < 1  # on the same level
+        wider = max([wider, *(room[beside, 0] / np.maximum(apart[beside, 0], 1))])
+        higher = max([higher, *(room[~beside, 1] / apart[~beside, 1])])
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(1.05 * width * wider, 1.05 * height * higher)

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import describe
+from sb3_udrl.evaluation.following import experienced_commands
 from sb3_udrl.explain import plots
 from sb3_udrl.explain.command_grid import command_grid
 from sb3_udrl.explain.contributions import contributions, explainable, over_time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 
 _MOST_SITUATIONS = 2000  # behind the permutation importance
+_MOST_NUMBERS = 5_000_000  # of decisions times inputs, behind the contributions
 
 
 class Report:
@@ -41,6 +43,7 @@ class Report:
         self.model, self.env, self.folder, self.n_episodes = model, env, folder, n_episodes
         self.names, self.inputs = feature_names(env), input_names(env, model.command_space)
         self.text: list[str] = []
+        self.looked_at: list[int] | None = None  # inputs that matter, where there are too many to look at all
 
     def write(self, title: str, distills: bool, max_leaf_nodes: int, seed: int) -> None:
         """
@@ -71,6 +74,7 @@ class Report:
         return self.folder / name
 
     def _contributions(self, situations: Situations) -> None:
+        situations = _first_episodes(situations, max(1, _MOST_NUMBERS // len(self.inputs)))
         found = contributions(self.model, situations)
         continuous = isinstance(self.model.action_space, spaces.Box)
         quantity = "the mean action" if continuous else "the probability of the action taken"
@@ -102,9 +106,15 @@ class Report:
         under_all = _sample(
             play(self.model, self.env, self.n_episodes, command=_several_commands(self.model, self.env.num_envs))
         )
-        found = permutation_importance(self.model, under_all, self.names)
+        found = permutation_importance(self.model, under_all, self.names, most=plots.MOST_INPUTS)
         picture = self._picture("permutation_importance.png", "Permutation importance")
         plots.plot_importance(found.changes, found.names, picture, "Permutation importance", meaning.lower())
+        if len(found.names) < len(self.names):
+            of_command = range(len(self.names), len(self.inputs))
+            self.looked_at = [*(self.names.index(name) for name in found.names if name in self.names), *of_command]
+            self.text.append(
+                f"Of {len(self.names)} numbers of an observation, these are the {plots.MOST_INPUTS} that change most."
+            )
         if explainable(self.model):
             self.text.append("Share of each input in the decrease of impurity, over the data that the forest was fitted to:")
             picture = self._picture("impurity_importance.png", "Impurity importance")
@@ -134,7 +144,10 @@ class Report:
         self.text.append(f"```\n{rules(model, self.inputs, max_depth=4)}```")
 
     def _distillation(self, max_leaf_nodes: int, seed: int) -> None:
-        found = distill(self.model, self.env, max_leaf_nodes, seed=seed)
+        fewer: dict[str, Any] = (
+            {} if self.looked_at is None else {"inputs": self.looked_at, "n_rounds": 10, "n_eval_episodes": 30}
+        )
+        found = distill(self.model, self.env, max_leaf_nodes, seed=seed, **fewer)
         self._tree("The policy as one tree", found.policy, "distilled_tree")
         rows = [("policy", found.teacher_returns), ("tree", found.returns), ("random actions", found.random_returns)]
         lines = [f"| {who} | {returns.mean():.1f} +- {returns.std():.1f} |" for who, returns in rows]
@@ -147,21 +160,23 @@ class Report:
 
 
 def _several_commands(model: CommandedAlgorithm, n_envs: int) -> Command:
-    """One per environment: advantages from -3 to 3, or what episodes achieved, the parts shuffled against each other."""
-    experience, rng = model.policy.experience, np.random.default_rng(0)
+    """One per environment: advantages from -3 to 3, or what episodes achieved."""
+    experience = model.policy.experience
     if experience is None:
         return model.command_space.make({"advantage": np.linspace(-3, 3, n_envs)}, n_envs)
-    values = {name: rng.permutation(model.policy.experienced(name, n_envs)) for name in experience.names}
-    return model.command_space.make(values, n_envs)
+    if len(experience.known()):
+        return experienced_commands(model, n_envs)
+    return model.command_space.make({name: model.policy.experienced(name, n_envs) for name in experience.names}, n_envs)
 
 
 def _sample(situations: Situations) -> Situations:
-    rows = np.random.default_rng(0).permutation(len(situations.steps))[:_MOST_SITUATIONS]
-    command = situations.command.rows(rows)
-    observations = map_observation(lambda part: part[rows], situations.observations)
-    return Situations(
-        observations, command, situations.actions[rows], situations.episodes[rows], situations.steps[rows], situations.returns
-    )
+    return situations.rows(np.random.default_rng(0).permutation(len(situations.steps))[:_MOST_SITUATIONS])
+
+
+def _first_episodes(situations: Situations, most: int) -> Situations:
+    """As many complete episodes as have at most so many steps, or the first one."""
+    ends = np.cumsum(np.bincount(situations.episodes))
+    return situations.rows(np.arange(max([ends[0], *ends[ends <= most]])))
 
 
 def _observation_text(observation: Any, names: list[str]) -> str:

@@ -37,6 +37,21 @@ class Situations(NamedTuple):
     steps: NDArray[np.int64]
     returns: NDArray[np.float64]
 
+    def rows(self, which: NDArray[np.int64]) -> Situations:
+        """
+        Some of the steps.
+
+        :param which: their indices, ``(n,)``
+        """
+        return Situations(
+            _take(self.observations, which),
+            self.command.rows(which),
+            self.actions[which],
+            self.episodes[which],
+            self.steps[which],
+            self.returns,
+        )
+
 
 def play(
     model: CommandedAlgorithm | BehaviorPolicy,

@@ -214,8 +214,8 @@ class BehaviorPolicy(SavedPolicy):
 
     def experienced(self, part: str, n: int) -> NDArray[np.float64]:
         """
-        Evenly spaced values of a part that episodes achieved; where the model has no experience, which older files lack, up to
-        its own command.
+        Evenly spaced values of a part that episodes achieved; where the model has no experience, which older files lack, its
+        own command alone, over and over: what else was achieved is not known.
 
         :param part: return, horizon or another part that episodes achieve
         :param n: how many
@@ -223,9 +223,8 @@ class BehaviorPolicy(SavedPolicy):
         """
         if self.experience is not None and len(self.experience.known()):
             return self.experience.grid(part, n)
-        own, lowest = np.nan_to_num(self.own_command()[part][0]), np.nan_to_num(self.command_space.part(part).lowest, neginf=0)
-        low, high = min(own, lowest), max(own, lowest)
-        return np.linspace(low, high if high > low else low + 1, n)
+        own = float(self.own_command()[part][0])
+        return np.full(n, max(0.0, self.command_space.part(part).lowest) if np.isnan(own) else own)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         n_envs = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
