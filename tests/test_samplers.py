@@ -365,3 +365,12 @@ def test_a_sampler_that_returns_nothing_is_noticed():
 
     with pytest.raises(ValueError, match=r"Forgetful.sample\(\) returned None: return a Command"):
         tiny_model(make_vec(Scripted)).learn(100, callback=Forgetful())
+
+
+def test_a_forgotten_return_in_best_is_named():
+    class Forgetful(QuantileCommands):
+        def best(self):
+            super().best()
+
+    with pytest.raises(ValueError, match=r"Forgetful.best\(\) returned None: return a Command"):
+        tiny_model("CartPole-v1", command_sampler=Forgetful).learn(300)

@@ -282,7 +282,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         self.remember()
         self._n_updates += report.n_updates
         if not self._command_is_fixed:
-            self.policy.set_command(self._taken(self._command_sampler.best()))
+            self.policy.set_command(self._taken(self._command_sampler.best(), "best"))
         record_training(self.logger, report, learning_rate, self._n_updates, time.perf_counter() - started)
 
     def dump_logs(self, iterations: int = 0) -> None:
@@ -306,15 +306,14 @@ class CommandedAlgorithm(SavedAlgorithm):
         """What the command sampler asks of the episodes that start now, a row for each."""
         first = map_observation(lambda rows: rows[starts], self._raw_obs())
         command: Command | None = self._command_sampler.sample(first)
-        if command is None:
-            raise ValueError(
-                f"{type(self._command_sampler).__name__}.sample() returned None: return a Command, with a row each"
-            )
         n_starts = int(starts.sum())
-        return self.policy.initial_command(n_starts, self.command_space.make(self._taken(command), n_starts))
+        return self.policy.initial_command(n_starts, self.command_space.make(self._taken(command, "sample"), n_starts))
 
-    def _taken(self, command: Command) -> Command:
+    def _taken(self, command: Command | None, hook: str) -> Command:
         """A sampler's command without the parts that this model does not take, unless these are all: then it is refused."""
+        if command is None:
+            name = type(self._command_sampler).__name__
+            raise ValueError(f"{name}.{hook}() returned None: return a Command, with a row each")
         taken = {name: values for name, values in command.parts.items() if name in self.command_space}
         return Command(taken) if taken else command
 
