@@ -71,15 +71,17 @@ def draw_examples(
     :param holds_out: whether to hold a share of the episodes out; a single one is both learned from and looked at
     """
     replay_buffer, rng = hindsight.buffer, hindsight.rng
-    n_episodes, lengths = replay_buffer.n_episodes, replay_buffer.lengths
-    batch = hindsight.transitions(np.arange(n_episodes), options.normalizer)
+    episodes = hindsight.learned_from()
+    n_episodes, lengths = len(episodes), replay_buffer.lengths[episodes]
+    batch = hindsight.transitions(episodes, options.normalizer)
     inputs = to_inputs(batch.observations, hindsight.command_space.inputs(batch.command))
     held_out = np.zeros(n_episodes, dtype=bool)
     if holds_out and n_episodes > 1:
         held_out[rng.permutation(n_episodes)[: int(np.ceil(options.validation_fraction * n_episodes))]] = True
     examples = Examples(inputs, batch.actions, None, np.repeat(held_out, lengths))
     n, most = len(inputs), max_transitions or len(inputs)
-    per_episode = SAMPLINGS[replay_buffer.sampling](replay_buffer.returns, lengths, replay_buffer.sampling_temperature)
+    returns = replay_buffer.returns[episodes]
+    per_episode = SAMPLINGS[replay_buffer.sampling](returns, lengths, replay_buffer.sampling_temperature)
     weights = np.repeat(per_episode / lengths, lengths)
     uniform = replay_buffer.sampling == "transitions"
     if n > most:

@@ -156,6 +156,18 @@ class DiscreteHead:
     def _actions(self, indices: Indices) -> Array:
         return (indices + self.start).astype(self.dtype, copy=False).reshape(-1, *self.shape)
 
+    def loss(self, outputs: Floats, learned: Learned | None, actions: Array) -> float:
+        """
+        Mean over actions of their negative log-likelihood, by the smoothed probabilities.
+
+        :param outputs: probabilities, ``(n, n_components, most values)``
+        :param learned: unused, the probabilities say it all
+        :param actions: ``(n, *action_shape)``
+        """
+        smoothed = (1 - self.smoothing) * outputs + self.smoothing * self.uniform
+        taken = np.take_along_axis(smoothed, self.to_indices(actions)[:, :, None], axis=2)[:, :, 0]
+        return float(-np.log(np.maximum(taken, 1e-30)).sum(1).mean())
+
     def metrics(self, outputs: Floats, learned: Learned, actions: Array) -> dict[str, float]:
         """
         How often the most likely action is the one that was taken.
@@ -227,6 +239,19 @@ class ContinuousHead:
         deviation = self.spread if learned is None else learned.deviation
         noise = draws.standard_normal(outputs.shape[:2])
         return self.mode(outputs[:, :, 0] + np.reshape(temperature, (-1, 1)) * deviation * noise)
+
+    def loss(self, outputs: Floats, learned: Learned | None, actions: Array) -> float:
+        """
+        Mean over actions of their negative log-likelihood.
+
+        :param outputs: means, ``(n, n_components, 1)``
+        :param learned: with the deviation; as at the start if None
+        :param actions: ``(n, *action_shape)``
+        """
+        deviation = self.spread if learned is None else learned.deviation
+        scale = np.maximum(deviation, 1e-3 * self.spread)  # what never varies is not infinitely likely
+        errors = (actions.reshape(len(actions), -1) - outputs[:, :, 0]) / scale
+        return float((errors**2 / 2 + np.log(scale) + np.log(2 * np.pi) / 2).sum(1).mean())
 
     def metrics(self, outputs: Floats, learned: Learned, actions: Array) -> dict[str, float]:
         """

@@ -16,7 +16,7 @@ from sb3_udrl.forest.estimators import can_grow, make_estimator, prepare, rejuve
 from sb3_udrl.forest.examples import Examples, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
-from sb3_udrl.labels import Hindsight
+from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport, Noise
 
 _N_LOOKED_AT = 1024  # examples behind the logged figures, at most
@@ -200,6 +200,10 @@ class ForestPolicy(BehaviorPolicy):
         :param progress: how much had been stored when it was fitted
         """
         self.outputs, self.learned, self._last_fit = self.head.outputs(learned, self.n_jobs), learned, progress
+
+    def loss_of(self, batch: CommandBatch) -> float:
+        inputs = to_inputs(batch.observations, self.command_space.inputs(batch.command))
+        return self.head.loss(self.outputs(inputs), self.learned, batch.actions)
 
     # Saving: part of what PyTorch calls the state, in the zip with everything else
 

@@ -53,6 +53,8 @@ class Hindsight:
     ) -> None:
         self.buffer, self.command_space = buffer, command_space
         self.labelers = make_labelers(command_space, label_kwargs or {})
+        self._held_out: NDArray[np.bool_] | None = None  # rows that are not learned from, ``(n_rows,)``
+        self._kept: NDArray[np.bool_] | None = None  # episodes that are learned from, ``(n_episodes,)``
 
     @property
     def rng(self) -> np.random.Generator:
@@ -72,7 +74,38 @@ class Hindsight:
         :param env: normalizes the observations as it does now, if given
         :raises ValueError: if the buffer is empty
         """
-        return self.batch(self.buffer.draw_rows(batch_size), env)
+        return self.batch(self.draw_rows(batch_size), env)
+
+    def draw_rows(self, n: int) -> NDArray[np.int64]:
+        """
+        Rows of steps to learn from, as the buffer draws them, but for those of episodes that are held out.
+
+        :param n: how many
+        :raises ValueError: if there is nothing to learn from
+        """
+        if self._held_out is None:
+            return self.buffer.draw_rows(n)
+        share, drawn = 1 - self._held_out.mean(), np.zeros(0, dtype=np.int64)
+        while len(drawn) < n:
+            rows = self.buffer.draw_rows(int(1.1 * (n - len(drawn)) / share) + 64)
+            drawn = np.concatenate((drawn, rows[~self._held_out[rows]]))
+        return drawn[:n]
+
+    def hold_out(self, episodes: NDArray[np.bool_]) -> None:
+        """
+        From now on, do not learn from some of the episodes that are stored; their labels are made all the same.
+
+        :param episodes: which, ``(n_episodes,)``; no more may be added
+        :raises ValueError: if these are all
+        """
+        if episodes.all():
+            raise ValueError("all episodes are held out: there is nothing to learn from")
+        self._kept, self._held_out = ~episodes, np.zeros(len(self.buffer.rewards), dtype=np.bool_)
+        self._held_out[self.buffer.episode_rows(np.flatnonzero(episodes))] = True
+
+    def learned_from(self) -> NDArray[np.int64]:
+        """The indices of the episodes that are not held out."""
+        return np.arange(self.buffer.n_episodes) if self._kept is None else np.flatnonzero(self._kept)
 
     def transitions(self, episodes: NDArray[Any], env: VecNormalize | None = None) -> CommandBatch:
         """

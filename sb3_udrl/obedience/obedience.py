@@ -85,20 +85,28 @@ class Obedience:
         """Number of episodes in the archive."""
         return self.hindsight.buffer.n_episodes
 
-    def fit(self, n_collected: int, batch_size: int, normalizer: VecNormalize | None, remaining: float) -> FitReport:
+    def due(self, n_collected: int) -> int:
+        """
+        Gradient steps that are due, none while there are too few episodes; what is left of one counts the next time.
+
+        :param n_collected: transitions that were collected since the last call
+        """
+        self._owed += self.gradient_steps * n_collected
+        steps = 0 if self.archive_episodes < _MIN_EPISODES else int(self._owed)
+        self._owed -= steps
+        return steps
+
+    def fit(self, steps: int, batch_size: int, normalizer: VecNormalize | None, remaining: float) -> FitReport:
         """
         Learn from the archive.
 
-        :param n_collected: transitions that were collected since the last call
+        :param steps: number of gradient steps
         :param batch_size: transitions per gradient step
         :param normalizer: normalizes the stored raw observations, if given
         :param remaining: share of the environment steps of ``learn`` that is still to come
         """
-        self._owed += self.gradient_steps * n_collected
-        steps = int(self._owed)
-        if steps == 0 or self.archive_episodes < _MIN_EPISODES:
+        if steps == 0:
             return FitReport(0, {})
-        self._owed -= steps
         rate = self.learning_rate * max(_LAST_RATE, min(1.0, remaining))
         self.hindsight.relabel()
         options = FitOptions(steps, batch_size, rate, normalizer=normalizer, progress_remaining=remaining)

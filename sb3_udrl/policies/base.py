@@ -22,7 +22,7 @@ from sb3_udrl.commands.parts import Step, as_rows
 from sb3_udrl.commands.tracking import tracked_steps
 from sb3_udrl.common.action_spaces import into_space
 from sb3_udrl.common.supported_spaces import check_action_space, check_observation_space
-from sb3_udrl.labels import Hindsight
+from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.saved_policy import SavedPolicy
 
 PolicyState = tuple[NDArray[Any], ...]
@@ -190,6 +190,25 @@ class BehaviorPolicy(SavedPolicy):
         :param hindsight: stored steps with the commands that they fulfilled, of at least one episode
         :param options: how
         """
+
+    def loss_of(self, batch: CommandBatch) -> float:
+        """
+        How unlikely actions are under their commands, in nats for discrete actions; lower is better.
+
+        :param batch: examples that need not have been learned from
+        :return: mean over the examples; NaN where it is not defined, which it is by whoever learns by likelihood
+        """
+        return float("nan")
+
+    def command_gain(self, batch: CommandBatch, rng: np.random.Generator) -> float:
+        """
+        How much commands tell of actions: the loss with commands dealt out at random, less the loss with the right ones.
+
+        :param batch: examples that were not learned from
+        :param rng: source of randomness
+        """
+        shuffled = batch._replace(command=batch.command.rows(rng.permutation(len(batch.command))))
+        return self.loss_of(shuffled) - self.loss_of(batch)
 
     def set_command(self, command: CommandLike, desired_horizon: float | None = None) -> None:
         """

@@ -116,7 +116,7 @@ class GradientFit(BehaviorPolicy):
             for rows in shuffled.split(options.batch_size)[: options.gradient_steps - n_updates]:
                 train_loss = self._step(*_rows(examples, rows))
                 n_updates += 1
-            loss = self._validation_loss(validation, options.batch_size)
+            loss = self._mean_loss(validation)
             waited = 0 if loss < best_loss else waited + 1
             if loss < best_loss:
                 best_loss, best_weights = loss, copy.deepcopy(self.state_dict())
@@ -124,11 +124,14 @@ class GradientFit(BehaviorPolicy):
         metrics = {"loss": float(train_loss), "validation_loss": best_loss, **self._agreement(validation)}
         return FitReport(n_updates, metrics)
 
+    def loss_of(self, batch: CommandBatch) -> float:
+        return self._mean_loss(self.to_tensors(batch))
+
     @th.no_grad()
-    def _validation_loss(self, examples: Examples, batch_size: int) -> float:
+    def _mean_loss(self, examples: Examples) -> float:
         self.set_training_mode(False)
         total = 0.0
-        for rows in th.arange(len(examples[1]), device=self.device).split(max(batch_size, 4096)):
+        for rows in th.arange(len(examples[1]), device=self.device).split(4096):
             observations, commands, actions = _rows(examples, rows)
             total += float(self.action_head.loss(self(observations, commands), actions)) * len(rows)
         self.set_training_mode(True)

@@ -21,6 +21,7 @@ from sb3_udrl.common.action_spaces import into_space
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
 from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
+from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience import Obedience, ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
@@ -336,15 +337,39 @@ class UDRL(CommandedAlgorithm):
             return report
         if self.num_timesteps < self._obedient_until:  # counted from zero again
             self._obedient_until = 0
-        if self.obedience.archive_episodes == 0:  # a replay buffer that was filled or loaded
-            for index in range(self.replay_buffer.n_episodes):
-                self.obedience.add(self.replay_buffer.episode(index))
+        self._fill_archive()
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
-        obedient = self.obedience.fit(n_collected, batch_size, self._normalizer, self._current_progress_remaining)
+        obedient = self._fit_obedient(self.obedience.due(n_collected), batch_size)
         if self.obedience.n_practiced > self._n_measured:
             self._measure(self.obedience.score_card())
         return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
+
+    def _fill_archive(self) -> None:
+        """Begin with the episodes of a replay buffer that was filled, loaded or recorded."""
+        if self.obedience is not None and self.obedience.archive_episodes == 0:
+            for index in self.hindsight.learned_from():
+                self.obedience.add(self.replay_buffer.episode(index))
+
+    def _fit_obedient(self, gradient_steps: int, batch_size: int) -> FitReport:
+        assert self.obedience is not None
+        return self.obedience.fit(gradient_steps, batch_size, self._normalizer, self._current_progress_remaining)
+
+    def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
+        report = super().train_offline(gradient_steps, batch_size)
+        if self.obedience is None:
+            return report
+        obedient = self._fit_obedient(gradient_steps, batch_size)
+        return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
+
+    def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        metrics = super().validate(rows)
+        if self.obedience is None:
+            return metrics
+        obedient = cast(SideBySide, self.policy).obedient
+        batch = Hindsight(self.replay_buffer, obedient.command_space).batch(rows, self._normalizer)
+        gain = obedient.command_gain(batch, self.rng)
+        return {**metrics, "obedient_validation_loss": obedient.loss_of(batch), "obedient_command_gain": gain}
 
     def _measure(self, card: ScoreCard) -> None:
         """Take over what practice says of the model: its score card, and what to ask for instead where that helps."""

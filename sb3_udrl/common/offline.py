@@ -1,0 +1,147 @@
+"""Learning from episodes that were recorded, before or without an environment."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.logger import Logger
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.labels import Hindsight
+from sb3_udrl.policies import FitReport
+
+ROUND = 500  # gradient steps between looks at held-out episodes
+_MOST_VALIDATED = 20_000  # held-out steps that are looked at
+_NO_DIFFERENCE = 0.01  # nats
+
+
+class OfflineModel(Protocol):
+    """What learning from recordings needs of a model."""
+
+    policy: Any
+    hindsight: Hindsight
+    batch_size: int
+    label_kwargs: dict[str, dict[str, Any]] | None
+    rng: np.random.Generator
+    _current_progress_remaining: float
+
+    @property
+    def logger(self) -> Logger:
+        """Where figures are logged."""
+
+    def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
+        """
+        Learn from ``hindsight``, whose episodes another one played.
+
+        :param gradient_steps: number of steps
+        :param batch_size: transitions per step
+        """
+
+    def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """
+        ``validation_loss`` and ``command_gain`` on some steps of ``hindsight``, and what else there is to log.
+
+        :param rows: the steps, ``(n,)``
+        """
+
+
+def learn_from_episodes(
+    model: OfflineModel,
+    buffer: EpisodicReplayBuffer,
+    gradient_steps: int,
+    best: float,
+    validation_fraction: float,
+    patience: int | None,
+    log_interval: int | None,
+    progress_bar: bool,
+) -> None:
+    """
+    Take gradient steps on recorded episodes until the loss on held-out ones gets no better; the weights that did best stay.
+
+    :param model: the model; its own replay buffer is left as it is
+    :param buffer: the recorded episodes
+    :param gradient_steps: at most so many
+    :param best: share of the episodes to learn from, those of the highest returns
+    :param validation_fraction: share of these that is held out
+    :param patience: rounds without a better loss on these after which to stop; None takes all the steps
+    :param log_interval: log after so many rounds, never if None
+    :param progress_bar: show a progress bar
+    """
+    learned, held_out = split_episodes(buffer, best, validation_fraction, model.rng)
+    online, model.hindsight = model.hindsight, Hindsight(buffer, model.hindsight.command_space, model.label_kwargs)
+    try:
+        model.hindsight.hold_out(~learned)
+        rows = buffer.episode_rows(np.flatnonzero(held_out if held_out.any() else learned))
+        rows = model.rng.permutation(rows)[:_MOST_VALIDATED]
+        lowest, weights, waited, metrics = np.inf, model.policy.state_dict(), 0, {}
+        for round_, (done, n_steps) in enumerate(_rounds(gradient_steps, bool(model.policy.optimizers), progress_bar), 1):
+            model._current_progress_remaining = 1 - done / gradient_steps
+            report = model.train_offline(n_steps, model.batch_size)
+            now = model.validate(rows)
+            waited = 0 if now["validation_loss"] < lowest else waited + 1
+            if waited == 0:
+                lowest, metrics, weights = now["validation_loss"], now, copy.deepcopy(model.policy.state_dict())
+            if log_interval is not None and round_ % log_interval == 0:
+                _log(model.logger, {**report.metrics, **now}, done + n_steps)
+            if patience is not None and waited >= patience:
+                break
+        if metrics:  # else there is no loss to go by, and the last weights count
+            model.policy.load_state_dict(weights)
+    finally:
+        model.hindsight = online
+    gain = metrics.get("command_gain", np.nan)
+    if gain < _NO_DIFFERENCE:
+        warnings.warn(
+            f"commands change the decisions on held-out episodes by {gain:.4f} nats only: the model will hardly obey. The "
+            "recording may hold one behavior alone, or the commands do not tell apart what it holds",
+            stacklevel=3,
+        )
+
+
+def split_episodes(
+    buffer: EpisodicReplayBuffer, best: float, validation_fraction: float, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """
+    Episodes to learn from, and those to look at.
+
+    :param buffer: the episodes
+    :param best: share of the episodes with the highest returns that either may be of
+    :param validation_fraction: share of these to look at
+    :param rng: source of randomness
+    :return: both ``(n_episodes,)``; a single episode is learned from
+    :raises ValueError: if a share is out of its range
+    """
+    if not 0 < best <= 1:
+        raise ValueError(f"best={best}: the share of the episodes to learn from, must be above 0 and at most 1")
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(f"validation_fraction={validation_fraction}: must be at least 0 and below 1")
+    chosen = buffer.best(max(1, round(best * buffer.n_episodes)))
+    n_held_out = min(int(np.ceil(validation_fraction * len(chosen))), len(chosen) - 1)
+    looked_at = rng.permutation(chosen)[:n_held_out]
+    learned, held_out = np.zeros((2, buffer.n_episodes), dtype=np.bool_)
+    learned[chosen] = True
+    learned[looked_at], held_out[looked_at] = False, True
+    return learned, held_out
+
+
+def _rounds(gradient_steps: int, by_gradient: bool, progress_bar: bool) -> Iterator[tuple[int, int]]:
+    """Steps that were taken before, and steps to take, of every round; one round where nothing is learned by gradient."""
+    starts: Iterable[int] = range(0, gradient_steps, ROUND if by_gradient else gradient_steps)
+    if progress_bar:
+        from tqdm import tqdm
+
+        starts = tqdm(starts, unit_scale=ROUND, unit="step")
+    for start in starts:
+        yield start, min(ROUND, gradient_steps - start)
+
+
+def _log(logger: Logger, metrics: dict[str, float], n_steps: int) -> None:
+    for name, value in metrics.items():
+        logger.record(f"offline/{name}", value)
+    logger.record("offline/gradient_steps", n_steps, exclude="tensorboard")
+    logger.dump(step=n_steps)

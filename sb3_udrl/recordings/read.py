@@ -1,0 +1,129 @@
+"""Recordings in the forms that others keep them, as episodes of given spaces."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
+from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.recordings.arrays import from_arrays, load_arrays
+
+
+class Recorded(NamedTuple):
+    """
+    What was read.
+
+    :param buffer: all episodes that ended
+    :param n_dropped: steps of episodes without an end, which were left out
+    """
+
+    buffer: EpisodicReplayBuffer
+    n_dropped: int
+
+
+def read_episodes(data: Any, buffer: EpisodicReplayBuffer) -> Recorded:
+    """
+    Read a recording.
+
+    :param data: the path of an ``.npz`` file; a dictionary of arrays ``observations, actions, rewards, terminals, timeouts``,
+        as D4RL has them; a Minari data set; trajectories of the imitation package, or a Hugging Face data set of such; a
+        replay buffer of SB3; or a list of ``Episode``
+    :param buffer: empty; says by its spaces what is stored
+    :raises FileNotFoundError: if there is no such file
+    :raises ValueError: naming the episode, if it is not as the spaces say; or if no episode ends, or the form is unknown
+    """
+    if isinstance(data, str | pathlib.Path):
+        data = load_arrays(data)
+    if isinstance(data, Mapping):
+        return Recorded(*from_arrays(data, buffer))
+    for reads, episodes in _FORMS:
+        if reads(data):
+            return _collected(episodes(data), buffer)
+    raise ValueError(
+        f"data: a {type(data).__name__} is none of the forms that are read: give the path of an .npz file, a dictionary of "
+        "arrays, a Minari data set, trajectories of the imitation package, a replay buffer of SB3, or a list of Episode"
+    )
+
+
+def _collected(episodes: Iterable[Episode | int], buffer: EpisodicReplayBuffer) -> Recorded:
+    """Episodes one by one; a number stands for an episode without an end, of so many steps."""
+    settings = {**buffer.settings(), "buffer_size": 2**31, "max_episodes": None}
+    stored, n_dropped = buffer.restored(buffer.arrays(), settings), 0
+    for number, episode in enumerate(episodes):
+        if isinstance(episode, int):
+            n_dropped += episode
+            continue
+        try:
+            stored.add(episode)
+        except ValueError as error:
+            raise ValueError(f"episode {number}: {error}") from error
+    if stored.n_episodes == 0:
+        raise ValueError(f"data: no episode ends, and UDRL learns from whole ones; {n_dropped} steps without an end")
+    return Recorded(stored, n_dropped)
+
+
+def _minari(data: Any) -> Iterator[Episode | int]:
+    for episode in data.iterate_episodes():
+        n = len(episode.rewards)
+        terminated, truncated = bool(episode.terminations[-1]), bool(episode.truncations[-1])
+        if not (terminated or truncated):
+            yield n
+            continue
+        observations = map_observation(lambda rows, n=n: np.asarray(rows)[:n], episode.observations)
+        yield Episode(observations, np.asarray(episode.actions), np.asarray(episode.rewards), truncated and not terminated)
+
+
+def _trajectories(data: Any) -> Iterator[Episode | int]:
+    """Rows or objects with ``obs`` (one more than steps), ``acts``, ``rews`` and ``terminal``."""
+    for row in data:
+        fields = (
+            row if isinstance(row, Mapping) else {name: getattr(row, name) for name in ("obs", "acts", "rews", "terminal")}
+        )
+        rewards = np.asarray(fields["rews"])
+        n = len(rewards)
+        observations = map_observation(lambda rows, n=n: np.asarray(rows)[:n], fields["obs"])
+        yield Episode(observations, np.asarray(fields["acts"]), rewards, not bool(fields["terminal"]))
+
+
+def _sb3_buffer(data: Any) -> Iterator[Episode | int]:
+    """Each environment of a replay buffer of SB3, from its oldest step on; the first episode may lack its beginning."""
+    n = data.buffer_size if data.full else data.pos
+    order = np.roll(np.arange(n), -data.pos) if data.full else np.arange(n)
+    for env in range(data.n_envs):
+        dones = data.dones[order, env].astype(bool)
+        starts = np.append(0, np.flatnonzero(dones) + 1)
+        for i, start in enumerate(starts):
+            end = int(starts[i + 1]) if i + 1 < len(starts) else n
+            rows = order[start:end]
+            if i + 1 == len(starts) or (i == 0 and data.full):
+                yield len(rows)
+                continue
+            observations = map_observation(lambda array, rows=rows, env=env: array[rows, env], data.observations)
+            actions = data.actions[rows, env].reshape(len(rows), *data.action_space.shape)
+            if data.action_space.dtype is not None:
+                actions = actions.astype(data.action_space.dtype)
+            yield Episode(observations, actions, data.rewards[rows, env], bool(data.timeouts[rows[-1], env]))
+
+
+def _own(data: Any) -> Iterator[Episode | int]:
+    yield from data
+
+
+_FORMS: list[tuple[Callable[[Any], bool], Callable[[Any], Iterator[Episode | int]]]] = [
+    (lambda data: hasattr(data, "iterate_episodes"), _minari),
+    (lambda data: hasattr(data, "timeouts") and hasattr(data, "dones"), _sb3_buffer),
+    (lambda data: _first_has(data, "obs", "acts", "rews", "terminal"), _trajectories),
+    (lambda data: _first_has(data, "observations", "actions", "rewards", "truncated"), _own),
+]
+
+
+def _first_has(data: Any, *names: str) -> bool:
+    """Whether the first of several things has some attributes or keys."""
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__") or len(data) == 0:
+        return False
+    first = data[0]
+    return all(name in first if isinstance(first, Mapping) else hasattr(first, name) for name in names)

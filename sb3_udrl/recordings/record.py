@@ -1,0 +1,154 @@
+"""Recordings of what any algorithm of SB3 does, in training or evaluation."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+
+from sb3_udrl.buffers import EpisodeRecorder, EpisodicReplayBuffer
+from sb3_udrl.common.files import written_at_once
+from sb3_udrl.recordings.arrays import to_arrays
+
+_NO_LIMIT = 2**31
+
+
+class _Listener:
+    """
+    Takes down the steps of an environment, raw, as long as it is attached.
+
+    :param env: the environment that is stepped
+    """
+
+    def __init__(self, env: VecEnv) -> None:
+        self._env = env.venv if isinstance(env, VecNormalize) else env
+        normalize = unwrap_vec_normalize(self._env)
+        if normalize is not None:
+            raise ValueError("VecNormalize below another wrapper: what it changes cannot be taken back, so wrap it last")
+        self.observation_space, self.action_space = self._env.observation_space, self._env.action_space
+        self.buffer = EpisodicReplayBuffer(_NO_LIMIT, self.observation_space, self.action_space)
+        self._recorder = EpisodeRecorder(self.observation_space, self.action_space, env.num_envs, _NO_LIMIT)
+        self._last: Any = None  # observations before the next step
+        self._whole = np.zeros(env.num_envs, dtype=np.bool_)  # whose running episode was seen from its start
+        self._actions = np.zeros(0)
+        self._step_async, self._step_wait, self._reset = self._env.step_async, self._env.step_wait, self._env.reset
+        self._replaced = {name: vars(self._env).get(name) for name in ("step_async", "step_wait", "reset")}
+        for name, listen in (("step_async", self._on_act), ("step_wait", self._on_step), ("reset", self._on_reset)):
+            setattr(self._env, name, listen)
+
+    def detach(self) -> None:
+        """Leave the environment as it was."""
+        for name, former in self._replaced.items():
+            vars(self._env).pop(name, None)
+            if former is not None:
+                setattr(self._env, name, former)
+
+    def _on_reset(self) -> Any:
+        self._recorder.discard()
+        self.begin(self._reset())
+        return self._last
+
+    def _on_act(self, actions: Any) -> None:
+        self._actions = np.array(actions)
+        self._step_async(actions)
+
+    def _on_step(self) -> Any:
+        observations, rewards, dones, infos = self._step_wait()
+        if self._last is not None:
+            actions = self._actions
+            if isinstance(self.action_space, spaces.Box):
+                actions = np.clip(actions, self.action_space.low, self.action_space.high)
+            self._recorder.record(self._last, actions, rewards)
+            for env in np.flatnonzero(dones).tolist():
+                episode = self._recorder.finish(env, infos[env].get("TimeLimit.truncated", False))
+                if self._whole[env]:
+                    self.buffer.add(episode)
+        self._whole |= dones
+        self._last = observations
+        return observations, rewards, dones, infos
+
+    def begin(self, observations: Any) -> None:
+        """
+        Episodes begin in all environments.
+
+        :param observations: their first ones, raw
+        """
+        self._last, self._whole = observations, np.ones_like(self._whole)
+
+
+def write_recording(path: str | pathlib.Path, buffer: EpisodicReplayBuffer) -> None:
+    """
+    Write episodes to an ``.npz`` file, which appears only when it is complete.
+
+    :param path: with or without ``.npz``
+    :param buffer: the episodes
+    """
+    with written_at_once(path, ".npz") as target, open(target, "wb") as file:
+        np.savez(file, **to_arrays(buffer))  # type: ignore[arg-type]
+
+
+@contextmanager
+def record_episodes(env: VecEnv, path: str | pathlib.Path) -> Iterator[EpisodicReplayBuffer]:
+    """
+    Record the episodes that end while the context lasts, such as those of ``evaluate_policy``; they are written at its end.
+
+    :param env: the environment that is stepped; episodes that run already are not recorded
+    :param path: of the ``.npz`` file
+    :return: context of the episodes so far
+    """
+    listener = _Listener(env)
+    try:
+        yield listener.buffer
+    finally:
+        listener.detach()
+        if listener.buffer.n_episodes:
+            write_recording(path, listener.buffer)
+
+
+class RecordEpisodes(BaseCallback):
+    """
+    Record all episodes of a training, of any algorithm of SB3: raw observations and rewards, below ``VecNormalize``.
+
+    :param path: of the ``.npz`` file
+    :param save_freq: write it every so many steps of the environments together, and at the end of training
+    :param verbose: as in SB3
+    """
+
+    def __init__(self, path: str | pathlib.Path, save_freq: int = 100_000, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        if save_freq < 1:
+            raise ValueError(f"save_freq={save_freq}: must be at least 1")
+        self.path, self.save_freq = path, save_freq
+        self._listener: _Listener | None = None
+        self._written = 0
+
+    def _on_training_start(self) -> None:
+        env = self.training_env
+        former, self._listener = self._listener, _Listener(env)
+        if former is not None:  # of a training before
+            self._listener.buffer = former.buffer
+        if np.all(self.model._last_episode_starts):  # the environment was reset just before
+            self._listener.begin(env.get_original_obs() if isinstance(env, VecNormalize) else self.model._last_obs)
+        self._written = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps - self._written >= self.save_freq:
+            self._write()
+        return True
+
+    def _on_training_end(self) -> None:
+        assert self._listener is not None
+        self._listener.detach()
+        self._write()
+
+    def _write(self) -> None:
+        assert self._listener is not None
+        if self._listener.buffer.n_episodes:
+            write_recording(self.path, self._listener.buffer)
+        self._written = self.num_timesteps

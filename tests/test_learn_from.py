@@ -1,0 +1,167 @@
+"""Models learn from recordings: without an environment, with held-out episodes, and go on online."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from helpers import DEVICE, TINY, assert_same_parameters, make_vec, parameters_of, tiny_model
+from probe_envs import Scripted
+
+from sb3_udrl import UDRL
+from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
+from sb3_udrl.common.offline import split_episodes
+
+OBSERVATIONS, ACTIONS = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+
+
+def pays_its_action(n=60, steps=4, seed=0):
+    """Episodes of one action each, repeated, which pays one or nothing at every step: so the return tells the action."""
+    rng = np.random.default_rng(seed)
+    episodes = []
+    for i in range(n):
+        action = i % 2
+        observations = rng.uniform(-1, 1, (steps, 2)).astype(np.float32)
+        episodes.append(Episode(observations, np.full(steps, action), np.full(steps, float(action))))
+    return episodes
+
+
+def offline_model(policy="CommandPolicy", observation_space=OBSERVATIONS, action_space=ACTIONS, **kwargs):
+    arguments = {**TINY, "learning_rate": 0.01, "seed": 1, **kwargs}
+    return UDRL(policy, None, observation_space=observation_space, action_space=action_space, **arguments)
+
+
+@pytest.mark.parametrize("commands", ["absolute", "relative", "any"])
+@pytest.mark.parametrize("policy", ["CommandPolicy", "ForestPolicy"])
+def test_what_recordings_show_is_obeyed(commands, policy):
+    model = offline_model(policy, commands=commands).learn_from(pays_its_action(), 500)
+    observations = np.random.default_rng(1).uniform(-1, 1, (20, 2)).astype(np.float32)
+    if commands == "relative":
+        many, few = {"advantage": 1.0}, {"advantage": -1.0}
+    else:
+        many, few = (4, 4), (0, 4)
+    assert model.predict(observations, command=many, deterministic=True)[0].mean() > 0.9
+    assert model.predict(observations, command=few, deterministic=True)[0].mean() < 0.1
+    assert model.replay_buffer.n_episodes > 0
+
+
+def test_held_out_episodes_are_not_learned_from_and_a_share_of_the_best_is():
+    buffer = EpisodicReplayBuffer(1000, OBSERVATIONS, ACTIONS)
+    for i in range(20):
+        buffer.add(Episode(np.zeros((2, 2)), np.zeros(2, int), np.full(2, i)))
+    learned, held_out = split_episodes(buffer, 0.5, 0.2, np.random.default_rng(0))
+    assert not (learned & held_out).any() and held_out.sum() == 2
+    assert np.flatnonzero(learned | held_out).tolist() == list(range(10, 20))
+    model = offline_model()
+    model.hindsight.buffer = buffer
+    model.hindsight.hold_out(~learned)
+    rows = model.hindsight.draw_rows(500)
+    assert set((rows // 2).tolist()) == set(np.flatnonzero(learned).tolist())
+    assert model.hindsight.learned_from().tolist() == np.flatnonzero(learned).tolist()
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        model.hindsight.hold_out(np.ones(20, bool))
+
+
+def test_one_episode_is_learned_from():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert offline_model().learn_from(pays_its_action(1), 10)._n_updates == 10
+
+
+def test_it_stops_where_held_out_episodes_get_no_better_and_keeps_the_best_weights(monkeypatch):
+    losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 0.5])
+    seen = []
+
+    def validate(self, rows):
+        seen.append(parameters_of(self))
+        return {"validation_loss": next(losses), "command_gain": 1.0}
+
+    monkeypatch.setattr("sb3_udrl.common.offline.ROUND", 5)
+    monkeypatch.setattr(UDRL, "validate", validate)
+    model = offline_model().learn_from(pays_its_action(), 1000, patience=3)
+    assert len(seen) == 5
+    assert_same_parameters(parameters_of(model), seen[1])
+
+
+def test_commands_that_tell_nothing_are_warned_of():
+    episodes = pays_its_action()
+    same = [Episode(e.observations, np.zeros(4, int), e.rewards) for e in episodes]
+    with pytest.warns(UserWarning, match="commands change the decisions on held-out episodes by .* nats only"):
+        offline_model().learn_from(same, 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        offline_model().learn_from(episodes, 200)
+
+
+def test_figures_are_logged(tmp_path):
+    offline_model(commands="any", tensorboard_log=str(tmp_path)).learn_from(pays_its_action(), 1000)
+    assert [path.name for path in tmp_path.iterdir()] == ["recordings_1"]
+
+
+def test_the_figures_of_held_out_episodes(capsys):
+    offline_model(commands="any", verbose=1).learn_from(pays_its_action(), 500)
+    printed = capsys.readouterr().out
+    for name in ("validation_loss", "command_gain", "obedient_validation_loss", "obedient_command_gain", "gradient_steps"):
+        assert name in printed
+
+
+def test_it_goes_on_online_at_once():
+    env = make_vec(Scripted)
+    recorded = tiny_model(env).learn(200).replay_buffer
+    episodes = [recorded.episode(i) for i in range(recorded.n_episodes)]
+    model = tiny_model(make_vec(Scripted), learning_starts=10_000).learn_from(episodes, 20)
+    n_updates = model._n_updates
+    model.learn(64)
+    assert model.num_timesteps == 64 and model._n_updates > n_updates  # no warm-up of 10,000 steps
+    assert not model._running.warm_up.any()
+
+
+def test_a_recording_that_is_refused_changes_nothing():
+    model = offline_model()
+    before, hindsight = parameters_of(model), model.hindsight
+    for data in ([*pays_its_action(), Episode(np.zeros((1, 3)), np.zeros(1, int), np.zeros(1))], {"observations": 3}, 5):
+        with pytest.raises(ValueError, match=r"episode 60|has no|none of the forms"):
+            model.learn_from(data)
+    assert model.hindsight is hindsight and model.replay_buffer.n_episodes == 0
+    assert_same_parameters(parameters_of(model), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"gradient_steps": 0}, "gradient_steps=0"),
+        ({"best": 0}, "best=0"),
+        ({"best": 1.5}, r"best=1\.5"),
+        ({"validation_fraction": 1}, "validation_fraction=1"),
+        ({"patience": 0}, "patience=0"),
+    ],
+)
+def test_arguments_out_of_range_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        offline_model().learn_from(pays_its_action(), **arguments)
+
+
+def test_steps_without_an_end_are_counted():
+    data = {
+        "observations": np.zeros((5, 2), np.float32),
+        "actions": np.array([0, 1, 0, 1, 0]),
+        "rewards": np.array([0, 1, 0, 1, 0], np.float32),
+        "terminals": np.array([0, 1, 0, 0, 0], bool),
+        "timeouts": np.zeros(5, bool),
+    }
+    with pytest.warns(UserWarning, match="left out 3 steps of episodes without an end"):
+        offline_model().learn_from(data, 5)
+
+
+def test_saved_models_predict_as_before(tmp_path):
+    model = offline_model().learn_from(pays_its_action(), 50)
+    model.save(tmp_path / "model")
+    observations = np.random.default_rng(1).uniform(-1, 1, (20, 2)).astype(np.float32)
+    loaded = UDRL.load(tmp_path / "model", device=DEVICE)
+    for command in (None, (4, 4), (0, 4)):
+        np.testing.assert_array_equal(
+            loaded.predict(observations, command=command, deterministic=True)[0],
+            model.predict(observations, command=command, deterministic=True)[0],
+        )
