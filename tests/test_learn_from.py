@@ -165,3 +165,12 @@ def test_saved_models_predict_as_before(tmp_path):
             loaded.predict(observations, command=command, deterministic=True)[0],
             model.predict(observations, command=command, deterministic=True)[0],
         )
+
+
+def test_training_on_nothing_says_where_episodes_come_from():
+    model = offline_model()
+    with pytest.raises(ValueError, match=r"holds no episodes to learn from: learn\(\) collects some"):
+        model.train(10, 8)
+    model.replay_buffer.add(pays_its_action(1)[0])
+    model.train(10, 8)
+    assert model._n_updates == 10

@@ -277,16 +277,26 @@ class CommandedAlgorithm(SavedAlgorithm):
 
         :param gradient_steps: number of steps, for those who take steps
         :param batch_size: transitions per step
+        :raises ValueError: if no episode is stored
         """
         started = time.perf_counter()
-        learning_rate = self.lr_schedule(self._current_progress_remaining)
+        report = self._fit_stored(gradient_steps, batch_size)
+        rate = self.lr_schedule(self._current_progress_remaining)
+        record_training(self.logger, report, rate, self._n_updates, time.perf_counter() - started)
+
+    def _fit_stored(self, gradient_steps: int, batch_size: int) -> FitReport:
+        if self.replay_buffer.n_episodes == 0:
+            raise ValueError(
+                "the replay buffer holds no episodes to learn from: learn() collects some, learn_from() reads recorded ones, "
+                "and replay_buffer.add() takes others"
+            )
         self.hindsight.relabel()
-        report = self.fit(gradient_steps, batch_size, learning_rate)
+        report = self.fit(gradient_steps, batch_size, self.lr_schedule(self._current_progress_remaining))
         self.remember()
         self._n_updates += report.n_updates
         if not self._command_is_fixed:
             self.policy.set_command(self._taken(self._command_sampler.best(), "best"))
-        record_training(self.logger, report, learning_rate, self._n_updates, time.perf_counter() - started)
+        return report
 
     # Recordings
 
@@ -340,13 +350,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         :param gradient_steps: number of steps, for those who take steps
         :param batch_size: transitions per step
         """
-        self.hindsight.relabel()
-        report = self.fit(gradient_steps, batch_size, self.lr_schedule(self._current_progress_remaining))
-        self.remember()
-        self._n_updates += report.n_updates
-        if not self._command_is_fixed:
-            self.policy.set_command(self._taken(self._command_sampler.best()))
-        return report
+        return self._fit_stored(gradient_steps, batch_size)
 
     def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
         """
