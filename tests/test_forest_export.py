@@ -7,6 +7,7 @@ import pytest
 from gymnasium import spaces
 from test_forest_policy import OPTIONS, examples_of, policy
 
+from sb3_udrl import UDRL
 from sb3_udrl.commands import COMMAND_SPACES, make_command
 from sb3_udrl.forest import to_onnx
 from sb3_udrl.forest.examples import to_inputs
@@ -90,3 +91,10 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     with pytest.raises(ImportError, match=r"pip install sb3-udrl\[onnx\]"):
         to_onnx(forest, tmp_path / "forest")
+
+
+def test_a_network_is_told_its_own_way(tmp_path):
+    model = UDRL("CommandPolicy", "CartPole-v1", device="cpu")
+    with pytest.raises(ValueError, match=r"policy=CommandPolicy: only forests are exported here; torch\.onnx\.export"):
+        to_onnx(model.policy, tmp_path / "network.onnx")
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from abc import abstractmethod
@@ -107,7 +108,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
-        self.policy = self.make_policy().to(self.device)
+        self.policy = self._made_policy().to(self.device)
         stored = stored_episodes(self)  # by ``save(include=...)``
         self.hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)
         if stored is not None:
@@ -153,6 +154,16 @@ class CommandedAlgorithm(SavedAlgorithm):
             command_space=self.command_space,
             **self.policy_kwargs,
         )
+
+    def _made_policy(self) -> BehaviorPolicy:
+        known = inspect.signature(self.policy_class).parameters
+        unknown = sorted(set(self.policy_kwargs) - set(known))
+        if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            raise ValueError(
+                f"policy_kwargs={self.policy_kwargs}: {self.policy_class.__name__} takes no {', '.join(unknown)}, but "
+                f"{', '.join(sorted(known))}; the Zoo's -optimize searches the arguments of CommandPolicy"
+            )
+        return self.make_policy()
 
     def begin_acting(self) -> None:
         """Prepare to collect; what was learned does not change until the next call."""

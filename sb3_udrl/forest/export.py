@@ -25,12 +25,16 @@ def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
     :param policy: a fitted policy, ``model.policy``
     :param path: file to write
     :raises ImportError: if skl2onnx is missing
-    :raises ValueError: if nothing was learned yet, or skl2onnx does not know the estimator
+    :raises ValueError: if it is no forest, nothing was learned yet, or skl2onnx does not know the estimator
     """
     try:
         import skl2onnx
     except ImportError as error:
         raise ImportError("ONNX files need skl2onnx: pip install sb3-udrl[onnx]") from error
+    if not hasattr(policy, "learned"):
+        raise ValueError(
+            f"policy={type(policy).__name__}: only forests are exported here; torch.onnx.export writes the module of a network"
+        )
     if policy.learned is None:
         raise ValueError("this policy has learned nothing yet: train it first")
     estimator = policy.learned.estimator

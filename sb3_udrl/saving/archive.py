@@ -151,6 +151,8 @@ def open_archive(source: str | pathlib.Path | io.BufferedIOBase, suffix: str = "
     """
     with _opened(source, suffix) as file:
         size = _size(file)
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is no zip file, or cut off")
         with zipfile.ZipFile(file) as archive:
             yield Archive(archive, size)
 
