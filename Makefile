@@ -49,7 +49,7 @@ smoke: $(VENV)/.test
 
 # After the quick checks also under make -j, so that its summary comes last
 pytest: $(VENV)/.test lint type docs smoke
-	$(RUN) pytest --cov --cov-fail-under=95
+	$(RUN) pytest -n auto --cov --cov-fail-under=95
 
 bench: $(VENV)/.test
 	$(RUN) benchmarks
