@@ -17,7 +17,7 @@ from probe_envs import TwoArms
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks are not installed
 
-from benchmarks import kills  # noqa: E402
+from benchmarks.kills import checkpoints, children, results, saves  # noqa: E402
 
 
 @pytest.mark.slow
@@ -40,32 +40,32 @@ def test_children_are_killed_and_those_that_fail_are_noticed(capfd):
             report(number)
             number += 1
 
-    reported, killed = kills.run_child(lambda report: forever(lambda number: number < 100 and report(number)), 0.2)
+    reported, killed = children.run_child(lambda report: forever(lambda number: number < 100 and report(number)), 0.2)
     assert killed and reported == list(range(100))
-    assert kills.run_child(lambda report: report(7), None) == ([7], False)
+    assert children.run_child(lambda report: report(7), None) == ([7], False)
     with pytest.raises(RuntimeError, match="ended with status 1"):
-        kills.run_child(lambda report: report(1 // 0), 0)
+        children.run_child(lambda report: report(1 // 0), 0)
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 @pytest.fixture
 def saved(tmp_path):
     """A model and its folder, with files of number 3."""
-    model = kills.numbered_model()
-    kills.advance(model, 3)
+    model = saves.numbered_model()
+    saves.advance(model, 3)
     model.save(tmp_path / "model")
     model.save_replay_buffer(tmp_path / "buffer")
     return model, tmp_path
 
 
 def faults_of_saves(folder, reported):
-    return list(kills.faults_of_saves(folder, reported, kills.numbered_model()))
+    return list(saves.faults_of_saves(folder, reported, saves.numbered_model()))
 
 
 def test_complete_saves_have_no_faults(saved):
     model, folder = saved
     assert faults_of_saves(folder, 3) == faults_of_saves(folder, 2) == []
-    kills.advance(model, 4)
+    saves.advance(model, 4)
     model.save(folder / "model")  # killed before the buffer
     assert faults_of_saves(folder, 3) == []
 
@@ -92,15 +92,14 @@ def test_saves_that_mix_two_numbers_are_found(saved):
     assert "says 4, its weights say [3.0]" in faults_of_saves(folder, 3)[0]
     model.num_timesteps = 3
     model.save(folder / "model")
-    model.replay_buffer.add(kills.numbered_episode(5))
+    model.replay_buffer.add(saves.numbered_episode(5))
     model.save_replay_buffer(folder / "buffer")
     assert "episode 4 is another one" in faults_of_saves(folder, 3)[0]
 
 
 def whole_episodes(process, n_episodes, first=0):
-    return np.array(
-        [(process, episode, step) for episode in range(first, first + n_episodes) for step in range(kills.LENGTH)], np.float32
-    )
+    steps = [(episode, step) for episode in range(first, first + n_episodes) for step in range(checkpoints.LENGTH)]
+    return np.array([(process, *each) for each in steps], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -117,21 +116,21 @@ def whole_episodes(process, n_episodes, first=0):
 )
 def test_episodes_that_are_missing_or_there_twice_are_found(parts, fault):
     faults = list(
-        kills.faults_of_observations(np.concatenate([whole_episodes(*part) for part in parts]), whole_episodes(1, 2))
+        checkpoints.faults_of_observations(np.concatenate([whole_episodes(*part) for part in parts]), whole_episodes(1, 2))
     )
     assert faults == [] if fault is None else fault in faults[0]
 
 
 def test_episodes_that_are_half_done_are_found():
     before = whole_episodes(1, 2)
-    assert "not whole" in next(kills.faults_of_observations(np.delete(whole_episodes(1, 3), 25, axis=0), before))
+    assert "not whole" in next(checkpoints.faults_of_observations(np.delete(whole_episodes(1, 3), 25, axis=0), before))
 
 
 def test_checkpoints_that_are_alone_or_left_over_are_found(tmp_path):
     model = tiny_model(make_vec(TwoArms))
 
     def faults():
-        return list(kills.faults_of_checkpoints(tmp_path, 1, 0, np.zeros((0, 3)), kills.numbered_model()))
+        return list(checkpoints.faults_of_checkpoints(tmp_path, 1, 0, np.zeros((0, 3)), saves.numbered_model()))
 
     for steps in (45, 90):
         model.num_timesteps = steps
@@ -139,7 +138,7 @@ def test_checkpoints_that_are_alone_or_left_over_are_found(tmp_path):
     assert faults() == ["process 1: alone are [45, 90]"]
     (tmp_path / "rl_model_45_steps.zip").rename(tmp_path / "rl_model_100_steps.zip")
     assert "rl_model_100_steps.zip has 45 steps" in faults()
-    reader = kills.numbered_model()
+    reader = saves.numbered_model()
     reader.save_replay_buffer(tmp_path / "rl_model_replay_buffer_90_steps.pkl")
     (tmp_path / "rl_model_90_steps.zip.0123.partial").touch()
     (tmp_path / "rl_model_135_steps.zip.0123.partial").touch()
@@ -158,7 +157,7 @@ def test_runs_that_are_run_again_or_differ_are_found(tmp_path):
     before = {"a.json": path.read_bytes()}
 
     def faults():
-        return list(kills.faults_of_runs(ours, tmp_path / "theirs", before))
+        return list(results.faults_of_runs(ours, tmp_path / "theirs", before))
 
     assert faults() == []
     path.write_text(json.dumps(record).replace('"wall_seconds": 1', '"wall_seconds": 2'))
@@ -173,7 +172,7 @@ def test_runs_that_are_run_again_or_differ_are_found(tmp_path):
 
 
 def test_an_outcome_is_a_row_of_a_table():
-    assert kills.Outcome("saving", 3, 2, 6, ["lost"]).row() == "| saving | 3 | 2 | 6 | 1 |"
+    assert children.Outcome("saving", 3, 2, 6, ["lost"]).row() == "| saving | 3 | 2 | 6 | 1 |"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -185,4 +184,4 @@ def test_a_writer_that_is_not_careful_is_found(tmp_path, monkeypatch):
         yield Path(path).with_suffix(suffix)
 
     monkeypatch.setattr("sb3_udrl.common.saved_algorithm.written_at_once", written_in_place)
-    assert kills.kill_saves(5, random.Random(0), tmp_path).faults
+    assert saves.kill_saves(5, random.Random(0), tmp_path).faults
