@@ -116,7 +116,15 @@ def test_one_estimator_per_output(estimator, n_outputs):
         np.testing.assert_allclose(predicted[:, :, 0], estimator.predict(inputs))
 
 
-@pytest.mark.parametrize("estimator", [AdaBoostClassifier(n_estimators=3), KNeighborsClassifier(n_jobs=2)], ids=str)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AdaBoostClassifier(n_estimators=3),
+        GradientBoostingClassifier(n_estimators=10**5, n_iter_no_change=1, tol=1),  # treelite would read 100,000 trees
+        KNeighborsClassifier(n_jobs=2),
+    ],
+    ids=str,
+)
 def test_what_treelite_does_not_know(estimator):
     inputs, targets = data(0, 1, 3)
     estimator.fit(inputs, targets)

@@ -1,22 +1,44 @@
 """Forests in SB3's zip: complete, and harmless to load."""
 
+import ast
 import copy
+import io
+import os
 import pickle
+import subprocess
+import sys
 import warnings
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 import skops.io
 import torch as th
+from gymnasium import spaces
 from helpers import make_vec
 from probe_envs import AnySpaces, FixedStart, Scripted
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 from test_forest_policy import ACTIONS, OBSERVATIONS, forest_model
 
 from sb3_udrl import UDRL
 from sb3_udrl.forest import ForestPolicy, saving
-from sb3_udrl.forest.saving import check_trees, from_bytes, to_bytes
-from sb3_udrl.saving.trust import Untrusted
+from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned
+from sb3_udrl.forest.saving import from_bytes, to_bytes
+from sb3_udrl.saving.trust import OLDER_FOREST_TYPES, Untrusted, trusting
+
+N_INPUTS = 5
 
 ESTIMATORS = {
     "forest": "sklearn.ensemble.RandomForestClassifier",
@@ -145,27 +167,233 @@ def test_no_code_of_the_file_is_run(tmp_path, model):
 
 def test_another_version_of_scikit_learn_is_said(model, monkeypatch):
     content = to_bytes(model.policy.learned, (1, 2, 3))
+    expected = (model.policy.learned.estimator.n_features_in_, model.policy.head)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert from_bytes(content)[1] == [1, 2, 3]
+        assert from_bytes(content, *expected)[1] == [1, 2, 3]
     monkeypatch.setattr(saving.sklearn, "__version__", "99.0")
     with pytest.warns(UserWarning, match=r"saved with scikit-learn .*, and this is 99.0: it may decide differently"):
-        from_bytes(content)
+        from_bytes(content, *expected)
 
 
-@pytest.mark.parametrize(("column", "value"), [("left_child", 10**6), ("right_child", 0), ("feature", 99)])
-def test_damaged_trees_are_refused(column, value):
-    inputs = np.random.default_rng(0).random((100, 3))
-    forest = RandomForestClassifier(3, random_state=0).fit(inputs, inputs[:, 0] > 0.5)
-    check_trees(forest)
-    tree = forest.estimators_[1].tree_
-    state = tree.__getstate__()
-    state["nodes"][column][0] = value
-    tree.__setstate__(state)
-    with pytest.raises(ValueError, match="a tree of this file is damaged"):
-        check_trees(forest)
+def learned_from(estimator, n_classes=3, kind="classes"):
+    """What an estimator learned from 100 situations of five inputs, and the head that acts by it."""
+    inputs = np.random.default_rng(0).normal(size=(100, N_INPUTS)).astype(np.float32)
+    if kind == "numbers":
+        return Learned(estimator.fit(inputs, inputs[:, :2]), [], np.ones(2)), ContinuousHead(spaces.Box(-1, 1, (2,)))
+    actions = np.digitize(inputs[:, 0], np.linspace(-1, 1, n_classes + 1)[1:-1])
+    return Learned(estimator.fit(inputs, actions), [np.arange(n_classes)], np.zeros(0)), DiscreteHead(spaces.Discrete(4), 0.01)
+
+
+def set_node(name, value):
+    def damage(forest):
+        tree = forest.estimators_[1].tree_
+        state = tree.__getstate__()
+        state["nodes"][name][0] = value
+        tree.__setstate__(state)
+
+    return damage
+
+
+def set_leaves(value):
+    def damage(forest):
+        tree = forest.estimators_[1].tree_
+        state = tree.__getstate__()
+        state["values"][:] = value
+        tree.__setstate__(state)
+
+    return damage
+
+
+def set_node_of_histogram(name, value):
+    return lambda boosting: boosting._predictors[0][0].nodes[name].__setitem__(0, value)
+
+
+def set_attribute(name, value):
+    return lambda estimator: setattr(estimator, name, value(getattr(estimator, name)) if callable(value) else value)
+
+
+def replace_tree(forest):
+    forest.estimators_[1].tree_ = RandomForestClassifier(1).fit(np.eye(3), [0, 1, 2]).estimators_[0].tree_
+
+
+FOREST = RandomForestClassifier(3, max_depth=4, random_state=0)
+HISTOGRAM = HistGradientBoostingClassifier(max_iter=2)
+GRADIENT = GradientBoostingClassifier(n_estimators=2)
+NEIGHBORS = KNeighborsClassifier(3)
+NAN, NO_NODES, NO_INPUTS = "not finite", "nodes that do not exist", "inputs that do not exist"
+DAMAGES = [
+    (FOREST, set_node("left_child", 10**6), r"estimators_\[1\].tree_ has branches that lead to " + NO_NODES),
+    (FOREST, set_node("left_child", -5), NO_NODES),
+    (FOREST, set_node("right_child", 0), NO_NODES),
+    (FOREST, set_node("right_child", -1), "a single branch"),
+    (FOREST, set_node("feature", 99), NO_INPUTS),
+    (FOREST, set_node("feature", -2), NO_INPUTS),
+    (FOREST, set_node("threshold", np.nan), NAN),
+    (FOREST, set_leaves(np.nan), NAN),
+    (FOREST, set_leaves(0), "shares of classes below zero, or without any"),
+    (FOREST, set_attribute("estimators_", []), "no members"),
+    (FOREST, set_attribute("estimators_", lambda trees: trees[:2]), "2 trees instead of n_estimators=3"),
+    (FOREST, set_attribute("n_estimators", 10**6), "3 trees instead of n_estimators=1000000"),
+    (FOREST, set_attribute("n_outputs_", 2), "other outputs or classes than its trees"),
+    (FOREST, set_attribute("n_classes_", 2**20), "other outputs or classes than its trees"),
+    (FOREST, set_attribute("classes_", np.arange(2)), "other classes"),
+    (FOREST, set_attribute("n_features_in_", 4), "takes 4 inputs, and this policy has 5"),
+    (FOREST, replace_tree, "has 3 inputs instead of 5|a tree of 3 inputs instead of 5"),
+    (FOREST, set_attribute("predict_proba", 1), "predict_proba takes the place of a method"),
+    (FOREST, set_attribute("random_state", np.random.RandomState(0)), None),
+    (HISTOGRAM, set_attribute("_predictors", []), "in each of its rounds, one at least"),
+    (HISTOGRAM, set_attribute("_predictors", lambda rounds: [*rounds, rounds[0][:1]]), "3 trees in each of its rounds"),
+    (HISTOGRAM, set_attribute("n_trees_per_iteration_", 1), "1 trees in a round instead of 3"),
+    (HISTOGRAM, set_attribute("_baseline_prediction", np.zeros((1, 1))), "start from a number for each of its 3 outputs"),
+    (HISTOGRAM, set_attribute("classes_", np.arange(9)), "for each of its 9 outputs|9 trees"),
+    (HISTOGRAM, set_node_of_histogram("left", 2**31), NO_NODES),
+    (HISTOGRAM, set_node_of_histogram("right", 0), NO_NODES),
+    (HISTOGRAM, set_node_of_histogram("feature_idx", -1), NO_INPUTS),
+    (HISTOGRAM, set_node_of_histogram("is_categorical", 1), "sets of categories that do not exist"),
+    (HISTOGRAM, set_node_of_histogram("value", np.inf), NAN),
+    (HISTOGRAM, set_node_of_histogram("num_threshold", np.inf), None),  # all but missing values
+    (GRADIENT, set_attribute("estimators_", lambda trees: trees[:, :1]), "1 trees in a round for 3 outputs"),
+    (GRADIENT, set_attribute("estimators_", lambda trees: trees[:0]), "no members|no trees"),
+    (GRADIENT, set_attribute("n_estimators", 1000), None),  # as if it had stopped early
+    (GRADIENT, set_attribute("init_", "zero"), None),
+    (NEIGHBORS, set_attribute("_fit_X", lambda points: points[:, :2]), "points of the shape"),
+    (NEIGHBORS, set_attribute("_fit_X", lambda points: points * np.inf), "infinity"),
+    (NEIGHBORS, set_attribute("_y", lambda classes: classes + 2**30), "classes that do not exist"),
+    (NEIGHBORS, set_attribute("n_neighbors", 101), "101 neighbors among 100"),
+    (LogisticRegression(), set_attribute("coef_", lambda weights: weights * np.nan), "coef_ holds numbers that are " + NAN),
+    (
+        LogisticRegression(),
+        set_attribute("coef_", lambda weights: weights[:, :3]),
+        "LogisticRegression cannot decide: .*mismatch",
+    ),
+]
+
+
+@pytest.mark.parametrize(("estimator", "damage", "message"), DAMAGES)
+def test_damaged_estimators_are_refused(estimator, damage, message):
+    learned, head = learned_from(clone(estimator))
+    from_bytes(to_bytes(learned, (1, 2, 3)), N_INPUTS, head)
+    damage(learned.estimator)
+    content = to_bytes(learned, (1, 2, 3))
+    if message is None:
+        read, _ = from_bytes(content, N_INPUTS, head)
+        assert np.isfinite(head.outputs(read)(np.ones((1000, N_INPUTS), dtype=np.float32))).all()
+    else:
+        with pytest.raises(ValueError, match=f"^the forest of this file is damaged, or not of this policy: .*({message})"):
+            from_bytes(content, N_INPUTS, head)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"present": [np.array([0, 1, 9])]}, r"\[0 1 9\] as values of a component of actions that has 4"),
+        ({"present": [np.array([-1, 1, 2])]}, "as values of a component"),
+        ({"present": [np.array([0, 2, 1])]}, "as values of a component"),
+        ({"present": [np.array([0, 1])]}, "other classes than the values"),
+        ({"present": []}, "the values of 1 components"),
+        ({"estimator": "RandomForestClassifier"}, "takes None inputs"),
+    ],
+    ids=str,
+)
+def test_discrete_actions_of_another_policy_are_refused(changed, message):
+    learned, head = learned_from(clone(FOREST))
+    with pytest.raises(ValueError, match=message):
+        from_bytes(to_bytes(learned._replace(**changed), (1, 2, 3)), N_INPUTS, head)
+
+
+@pytest.mark.parametrize("deviation", [np.ones(3), np.array([1, -1.0]), np.array([1, np.nan]), "1"], ids=str)
+def test_continuous_actions_of_another_policy_are_refused(deviation):
+    learned, head = learned_from(RandomForestRegressor(3), kind="numbers")
+    from_bytes(to_bytes(learned, (1, 2, 3)), N_INPUTS, head)
+    with pytest.raises(ValueError, match="deviation"):
+        from_bytes(to_bytes(learned._replace(deviation=deviation), (1, 2, 3)), N_INPUTS, head)
+    with pytest.raises(ValueError, match="does not list the values"):
+        from_bytes(to_bytes(learned, (1, 2, 3)), N_INPUTS, DiscreteHead(spaces.Discrete(4), 0.01))
+
+
+def test_a_forest_of_other_observations_is_refused(model):
+    wide = make_vec(AnySpaces, observation_space=spaces.Box(-1, 1, (9,)), action_space=model.action_space)
+    with pytest.raises(ValueError, match=r"takes .* inputs, and this policy has"):
+        forest_model(wide).policy.set_extra_state(model.policy.get_extra_state())
+
+
+def test_a_random_generator_out_of_bounds_is_refused():
+    learned, head = learned_from(clone(FOREST))
+    learned.estimator.random_state = np.random.RandomState(0)
+    state = learned.estimator.random_state.get_state(legacy=False)
+    state["state"]["pos"] = 10**8
+    learned.estimator.random_state.set_state(state)
+    with pytest.raises(ValueError, match="a random generator at position 100000000"):
+        from_bytes(to_bytes(learned, (1, 2, 3)), N_INPUTS, head)
+
+
+def repacked(content, change):
+    """The same zip file with other members."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as changed:
+        for name in source.namelist():
+            changed.writestr(name, change(name, source.read(name)))
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name, member: member[:-8] if name.endswith(".npy") else member,
+        lambda name, member: member.replace(b"'<f8'", b"'|O8'"),
+        lambda name, member: member + bytes(10**9 // 4) if name == "schema.json" else member,
+        lambda name, member: b"[" * 10**5 if name == "schema.json" else member,
+    ],
+    ids=["cut off", "objects", "fills the memory", "nested"],
+)
+def test_members_of_other_sizes_are_refused(change):
+    learned, head = learned_from(clone(FOREST))
+    with pytest.raises(ValueError, match="is damaged"):
+        from_bytes(repacked(to_bytes(learned, (1, 2, 3)), change), N_INPUTS, head)
+
+
+def test_support_vectors_must_be_trusted():
+    learned, head = learned_from(CalibratedClassifierCV(SVC(), cv=2))
+    with pytest.raises(Untrusted, match=r"sklearn.svm._classes.SVC"):
+        from_bytes(to_bytes(learned, (1, 2, 3)), N_INPUTS, head)
+    with trusting(["sklearn.svm._classes.SVC"]):
+        from_bytes(to_bytes(learned, (1, 2, 3)), N_INPUTS, head)
+
+
+def test_native_parts_are_not_made_before_they_are_looked_at():
+    learned, head = learned_from(clone(FOREST))
+    content = {**learned._asdict(), "progress": [1, 2, 3], "scikit-learn": sklearn.__version__}
+    with pytest.raises(Untrusted, match=r"sklearn.tree._tree.Tree"):
+        from_bytes(skops.io.dumps(content), N_INPUTS, head)
+    with trusting(OLDER_FOREST_TYPES):  # of files that run code anyway
+        read, _ = from_bytes(skops.io.dumps(content), N_INPUTS, head)
+    rows = np.random.default_rng(1).normal(size=(20, N_INPUTS)).astype(np.float32)
+    np.testing.assert_array_equal(head.outputs(read)(rows), head.outputs(learned)(rows))
+
+
+@pytest.mark.parametrize("package", ["xgboost", "lightgbm"])
+def test_flipped_bytes_of_boosters_are_refused_or_harmless(package):
+    pytest.importorskip(package)
+    run_damages(0, 40, package)
+
+
+def test_random_damages_end_no_process():
+    run_damages(1000, 3)
+
+
+def run_damages(first_seed, n_seeds, *kinds):
+    """Damage estimators in another process, which a crash would end; its last line says what is refused and what decides."""
+    command = [sys.executable, Path(__file__).parent / "damaged_forests.py", *map(str, (first_seed, n_seeds)), *kinds]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    last = (done.stdout.splitlines() or ["nothing"])[-1]
+    assert done.returncode == 0, f"ended with {done.returncode} at {last}: {done.stderr[-2000:]}"
+    counts = ast.literal_eval(last)
+    assert counts["refused"] > 0
+    assert counts["decides"] > 0
 
 
 def test_the_content_is_of_skops(model):
     content = model.policy.get_extra_state().numpy().tobytes()
-    assert skops.io.get_untrusted_types(data=content) == ["sklearn.tree._tree.Tree"]
+    assert skops.io.get_untrusted_types(data=content) == []

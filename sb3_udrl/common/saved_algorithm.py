@@ -22,7 +22,7 @@ from sb3_udrl.saving.archive import Archive, open_archive, write_archive
 from sb3_udrl.saving.estimators import check_estimators
 from sb3_udrl.saving.limits import check_sizes
 from sb3_udrl.saving.plain import from_plain
-from sb3_udrl.saving.trust import Untrusted, trusting
+from sb3_udrl.saving.trust import OLDER_FOREST_TYPES, Untrusted, trusting
 
 SelfModel = TypeVar("SelfModel", bound="SavedAlgorithm")
 
@@ -89,7 +89,7 @@ class SavedAlgorithm(BaseAlgorithm):
         try:
             with open_archive(path, ".zip") as archive:
                 read = _plain_settings(archive, given, trusted)
-            with trusting(trusted or ()):
+            with trusting(trusted or (() if read else OLDER_FOREST_TYPES)):
                 model = super().load(
                     path, env, device, {**read, **(custom_objects or {})}, print_system_info, force_reset, **kwargs
                 )

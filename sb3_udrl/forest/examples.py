@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array
@@ -38,6 +39,17 @@ class Examples(NamedTuple):
         rows = self.held_out == held_out
         weights = None if self.weights is None else self.weights[rows]
         return Examples(self.inputs[rows], self.actions[rows], weights, self.held_out[rows])
+
+
+def count_inputs(observation_space: spaces.Space[Any], n_command_inputs: int) -> int:
+    """
+    How many columns :func:`to_inputs` makes.
+
+    :param observation_space: of the observations
+    :param n_command_inputs: columns that the command takes
+    """
+    parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
+    return sum(int(np.prod(part.shape or ())) for part in parts) + n_command_inputs
 
 
 def to_inputs(observations: Any, command: NDArray[np.float32]) -> NDArray[np.float32]:

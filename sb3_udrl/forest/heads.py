@@ -8,6 +8,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
 
 from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.common.action_spaces import BoxRange, into_space
@@ -129,6 +130,42 @@ class DiscreteHead:
 
         return probabilities
 
+    def check(self, learned: Learned) -> None:
+        """
+        Look whether what was learned elsewhere fits these actions.
+
+        :param learned: what was learned
+        :raises ValueError: if its classes or values are not those of the components
+        """
+        present = learned.present
+        if not isinstance(present, list) or len(present) != len(self.n_values):
+            raise ValueError(f"it does not list the values of {len(self.n_values)} components of actions")
+        for values, n_values in zip(present, self.n_values, strict=True):
+            listed = isinstance(values, np.ndarray) and values.dtype == np.int64 and values.ndim == 1 and len(values) > 0
+            if not listed or values[0] < 0 or values[-1] >= n_values or (np.diff(values) <= 0).any():
+                raise ValueError(f"it lists {str(values)[:80]} as values of a component of actions that has {n_values}")
+        classes = learned.estimator.classes_
+        classes = classes if isinstance(classes, list) else [classes]
+        counted = [np.arange(len(values)) for values in present]
+        if (
+            not is_classifier(learned.estimator)
+            or len(classes) != len(counted)
+            or not all(map(np.array_equal, classes, counted))
+        ):
+            raise ValueError("it has other classes than the values that it lists")
+
+    def check_outputs(self, outputs: Floats) -> None:
+        """
+        Look whether outputs are what a policy can act by.
+
+        :param outputs: of two situations, by something learned elsewhere
+        :raises ValueError: if they are no probabilities of the values of each component
+        """
+        if outputs.shape != (2, *self.uniform.shape):
+            raise ValueError(f"its outputs have the shape {outputs.shape} instead of {(2, *self.uniform.shape)}")
+        if not np.isfinite(outputs).all() or (outputs < -1e-6).any() or (np.abs(outputs.sum(2) - 1) > 1e-3).any():
+            raise ValueError("its outputs are no probabilities")
+
     def mode(self, outputs: Floats) -> Array:
         """
         The most likely actions, the first among equals.
@@ -216,6 +253,33 @@ class ContinuousHead:
         if learned is None:
             return lambda inputs: np.repeat(self.center[None, :, None], len(inputs), axis=0)
         return make_predictor(learned.estimator, n_jobs)
+
+    def check(self, learned: Learned) -> None:
+        """
+        Look whether what was learned elsewhere fits these actions.
+
+        :param learned: what was learned
+        :raises ValueError: if it tells classes apart, or has no deviation for each component
+        """
+        deviation, n = learned.deviation, len(self.center)
+        if is_classifier(learned.estimator) or learned.present != []:
+            raise ValueError("it tells classes apart, and these actions are numbers")
+        if not isinstance(deviation, np.ndarray) or deviation.dtype != np.float64 or deviation.shape != (n,):
+            raise ValueError(f"it has no deviation for each of {n} components of actions")
+        if not (np.isfinite(deviation) & (deviation >= 0)).all():
+            raise ValueError("its deviation is below zero, or not finite")
+
+    def check_outputs(self, outputs: Floats) -> None:
+        """
+        Look whether outputs are what a policy can act by.
+
+        :param outputs: of two situations, by something learned elsewhere
+        :raises ValueError: if they are no finite numbers, one for each component
+        """
+        if outputs.shape != (2, len(self.center), 1):
+            raise ValueError(f"its outputs have the shape {outputs.shape} instead of {(2, len(self.center), 1)}")
+        if outputs.dtype.kind not in "f" or not np.isfinite(outputs).all():
+            raise ValueError("its outputs are not finite")
 
     def mode(self, outputs: Floats) -> Array:
         """

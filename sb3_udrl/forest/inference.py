@@ -65,6 +65,8 @@ def to_treelite(estimator: Any) -> treelite.Model | None:
             return treelite.frontend.from_xgboost(estimator.get_booster())
         if package == "lightgbm":
             return treelite.frontend.from_lightgbm(estimator.booster_)
+        if hasattr(estimator, "n_estimators_") and estimator.n_estimators_ != estimator.n_estimators:
+            return None  # gradient boosting that stopped early: treelite would read as many trees as were asked for
         return treelite.sklearn.import_model(estimator)
     except (treelite.TreeliteError, NotImplementedError):
         return None

@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.forest.estimators import can_grow, make_estimator, prepare, rejuvenated, takes_weights, threads
-from sb3_udrl.forest.examples import Examples, draw_examples, to_inputs
+from sb3_udrl.forest.examples import Examples, count_inputs, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
 from sb3_udrl.labels import CommandBatch, Hindsight
@@ -217,11 +217,13 @@ class ForestPolicy(BehaviorPolicy):
         Take over what :meth:`get_extra_state` returned.
 
         :param state: the bytes
+        :raises ValueError: if they are damaged, hold what is not trusted, or fit other observations, commands or actions
         """
         if len(state) == 0:
             self.take_over(None, Progress(0, 0, 0))
         else:
-            learned, progress = from_bytes(state.cpu().numpy().tobytes())
+            n_inputs = count_inputs(self.observation_space, len(self.command_space.input_names))
+            learned, progress = from_bytes(state.cpu().numpy().tobytes(), n_inputs, self.head)
             self.take_over(learned, Progress(*progress))
 
     def __getstate__(self) -> dict[str, Any]:

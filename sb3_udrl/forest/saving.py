@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import io
+import math
 import warnings
 import zipfile
-from typing import Any
 
-import numpy as np
 import sklearn
 import skops.io
-from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-from sklearn.tree._tree import Tree
+from numpy.lib import format as npy
 
-from sb3_udrl.forest.heads import Learned
+from sb3_udrl.forest.checks import check_estimators, check_objects, check_trial
+from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned
+from sb3_udrl.forest.native_parts import from_plain, to_plain
 from sb3_udrl.saving.trust import Untrusted, trusted_names
 
-# Data without methods of their own, which skops leaves to the user: node tables could point anywhere, see check_trees
+# Data without methods of their own, which skops leaves to the user
 TRUSTED_TYPES = (
     "collections.OrderedDict",
-    "lightgbm.basic.Booster",
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.tree._tree.Tree",
-    "xgboost.core.Booster",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.utils._bunch.Bunch",
     "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRFClassifier",
     "xgboost.sklearn.XGBRFRegressor",
     "xgboost.sklearn.XGBRegressor",
 )
+_MAX_UNPACKED = 2**20  # bytes that a file of any size may unpack to
+_MAX_RATIO = 100  # of sizes unpacked and packed: what is larger was made to fill the memory
 
 
 def to_bytes(learned: Learned, progress: tuple[int, ...]) -> bytes:
@@ -41,64 +41,67 @@ def to_bytes(learned: Learned, progress: tuple[int, ...]) -> bytes:
     :param learned: what was learned
     :param progress: plain numbers to keep with it
     """
-    content = {**learned._asdict(), "progress": list(progress), "scikit-learn": sklearn.__version__}
+    content = {**to_plain(learned._asdict()), "progress": list(progress), "scikit-learn": sklearn.__version__}
     return skops.io.dumps(content, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
-def from_bytes(content: bytes) -> tuple[Learned, list[int]]:
+def from_bytes(content: bytes, n_inputs: int, head: DiscreteHead | ContinuousHead) -> tuple[Learned, list[int]]:
     """
-    The inverse of :func:`to_bytes`.
+    The inverse of :func:`to_bytes`. All is looked at before anything uses it, so that what strangers made cannot end the
+    process.
 
     :param content: the bytes
+    :param n_inputs: number of inputs that the policy has
+    :param head: how it chooses actions
     :raises Untrusted: if they hold types that are not trusted
-    :raises ValueError: if a tree is damaged
+    :raises ValueError: if they are damaged, or fit other inputs or actions
     """
+    try:
+        return _from_bytes(content, n_inputs, head)
+    except Untrusted:
+        raise
+    except Exception as error:  # of many kinds: skops builds what the file says
+        raise ValueError(f"the forest of this file is damaged, or not of this policy: {error or repr(error)}") from error
+
+
+def _from_bytes(content: bytes, n_inputs: int, head: DiscreteHead | ContinuousHead) -> tuple[Learned, list[int]]:
+    _check_sizes(content)
     found = set(skops.io.get_untrusted_types(data=content)) - {*TRUSTED_TYPES, *trusted_names()}
     if found:
         raise Untrusted({name: "the forest" for name in sorted(found)})
     loaded = skops.io.loads(content, trusted=[*TRUSTED_TYPES, *trusted_names()])
-    if loaded["scikit-learn"] != sklearn.__version__:
-        warnings.warn(
-            f"this forest was saved with scikit-learn {loaded['scikit-learn']}, and this is {sklearn.__version__}: it may "
-            "decide differently. Install that version, or train again",
-            stacklevel=2,
-        )
+    check_objects(loaded)
+    loaded = from_plain(to_plain(loaded))  # also native parts of older files are plain for a moment, to be looked at
+    progress, version = loaded["progress"], loaded["scikit-learn"]
+    if len(progress) != 3 or not all(type(number) is int and number >= 0 for number in progress):
+        raise ValueError(f"its progress is {progress!r} instead of three counts")
     learned = Learned(*(loaded[name] for name in Learned._fields))
-    check_trees(learned.estimator)
-    return learned, loaded["progress"]
+    check_estimators(learned.estimator, n_inputs)
+    check_trial(learned, n_inputs, head)
+    if version != sklearn.__version__:
+        warnings.warn(
+            f"this forest was saved with scikit-learn {version}, and this is {sklearn.__version__}: it may "
+            "decide differently. Install that version, or train again",
+            stacklevel=4,
+        )
+    return learned, progress
 
 
-def check_trees(estimator: Any) -> None:
-    """
-    Look whether the branches of all trees lead to nodes that exist, and further down: nothing else does before they are used.
-
-    :param estimator: a fitted estimator
-    :raises ValueError: if one does not
-    """
-    seen, rest = set(), [estimator]
-    while rest:
-        item = rest.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, Tree):
-            inner = item.children_left >= 0
-            _check_nodes(inner, item.children_left, item.children_right, item.feature, item.n_features)
-        elif isinstance(item, TreePredictor):
-            nodes = item.nodes
-            _check_nodes(nodes["is_leaf"] == 0, nodes["left"], nodes["right"], nodes["feature_idx"], np.inf)
-        elif isinstance(item, dict):
-            rest.extend(item.values())
-        elif isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.dtype == object):
-            rest.extend(item)
-        elif hasattr(item, "__dict__"):
-            rest.extend(vars(item).values())
-
-
-def _check_nodes(inner: Any, left: Any, right: Any, feature: Any, n_features: float) -> None:
-    numbers = np.arange(len(inner))[inner]
-    for children in (left[inner].astype(np.int64), right[inner].astype(np.int64)):
-        if ((children <= numbers) | (children >= len(inner))).any():  # downwards: no circles
-            raise ValueError("a tree of this file is damaged: its branches lead to nodes that do not exist")
-    if ((feature[inner] < 0) | (feature[inner] >= n_features)).any():
-        raise ValueError("a tree of this file is damaged: it decides by inputs that do not exist")
+def _check_sizes(content: bytes) -> None:
+    """Whether arrays have the sizes that they declare, before memory is taken for them."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        unpacked = sum(member.file_size for member in file.infolist())
+        if unpacked > max(_MAX_UNPACKED, _MAX_RATIO * len(content)):
+            raise ValueError(f"it would unpack to {unpacked:,} bytes, more than {_MAX_RATIO} times its size")
+        for member in file.infolist():
+            with file.open(member) as array:
+                if array.peek(len(npy.MAGIC_PREFIX))[: len(npy.MAGIC_PREFIX)] != npy.MAGIC_PREFIX:
+                    continue
+                header = npy.read_array_header_1_0 if npy.read_magic(array) == (1, 0) else npy.read_array_header_2_0
+                shape, _, dtype = header(array)
+                if (
+                    math.prod(shape) * dtype.itemsize != member.file_size - array.tell()
+                    or min(shape, default=0) < 0
+                    or dtype.hasobject
+                ):
+                    raise ValueError(f"its array {member.filename} does not hold {shape} of {dtype} as it says")

@@ -17,7 +17,7 @@ from sb3_udrl.saving.archive import Archive, open_archive, write_archive
 from sb3_udrl.saving.estimators import check_estimators
 from sb3_udrl.saving.limits import check_sizes
 from sb3_udrl.saving.plain import from_plain
-from sb3_udrl.saving.trust import Untrusted, trusting
+from sb3_udrl.saving.trust import OLDER_FOREST_TYPES, Untrusted, trusting
 
 SelfPolicy = TypeVar("SelfPolicy", bound="SavedPolicy")
 
@@ -63,7 +63,7 @@ class SavedPolicy(BasePolicy):
             if pickled:
                 arguments, weights = _pickled(path, trusted, device)
             policy = cls(**{**upgrade_policy_kwargs(arguments, cls), "lr_schedule": cls._dummy_schedule})
-            with trusting(trusted or ()):
+            with trusting(trusted or (OLDER_FOREST_TYPES if pickled else ())):
                 policy.load_state_dict(weights)
         except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
             raise

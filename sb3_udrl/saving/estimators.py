@@ -14,7 +14,7 @@ _MODULES = {  # public modules whose estimators are built by storing their argum
     **{
         f"sklearn.{name}": "sklearn"
         for name in (
-            *("calibration", "discriminant_analysis", "dummy", "ensemble", "gaussian_process", "kernel_ridge"),
+            *("calibration", "discriminant_analysis", "dummy", "ensemble", "gaussian_process", "isotonic", "kernel_ridge"),
             *("linear_model", "multioutput", "naive_bayes", "neighbors", "neural_network", "pipeline", "preprocessing"),
             *("svm", "tree"),
         )

@@ -6,6 +6,15 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+# Parts of forests in files of revisions before 0.2, which can run code anyway: a damaged one ends the process while it is made
+OLDER_FOREST_TYPES = (
+    "lightgbm.basic.Booster",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.tree._tree.Tree",
+    "xgboost.core.Booster",
+)
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
