@@ -96,7 +96,12 @@ class SavedAlgorithm(BaseAlgorithm):
             check_finite(model.get_parameters())
         except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
             raise
-        except Exception as error:
+        except Exception as raised:
+            # SB3 takes a ValueError of the weights for a sign of an old file, which ends in a KeyError
+            hidden = raised.__context__ if isinstance(raised, KeyError) else None
+            error = hidden if isinstance(hidden, ValueError) else raised
+            if isinstance(error, Untrusted):
+                raise error from None
             raise ValueError(f"{path} is not a model that {cls.__name__} can load: {_sentence(error)}") from error
         if "guidance" in kwargs:  # else that of the saved weights
             cast(CommandedModel, model).policy.guidance = kwargs["guidance"]
