@@ -160,6 +160,6 @@ def _whole(where: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _pairs(text: str) -> dict[str, str]:
     pairs = [line.split("=", 1) for line in text.splitlines() if "=" in line]
-    if len(dict(pairs)) < len(pairs):  # type: ignore[arg-type]
+    if len(dict(pairs)) < len(pairs):
         raise ValueError("a model of LightGBM has two lines of the same name")
-    return dict(pairs)  # type: ignore[arg-type]
+    return dict(pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ def _check_features(where: str, features: NDArray[Any], n_features: int) -> None
         raise ValueError(f"{where} decides by inputs that do not exist")
 
 
-def _is_array(array: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> bool:
+def _is_array(array: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> TypeGuard[NDArray[Any]]:
     if type(array) is not np.ndarray or array.dtype != dtype or array.ndim != len(shape) or not array.flags.c_contiguous:
         return False
     return all(n is None or n == m for n, m in zip(shape, array.shape, strict=True))
