@@ -375,11 +375,11 @@ def test_native_parts_are_not_made_before_they_are_looked_at():
 @pytest.mark.parametrize("package", ["xgboost", "lightgbm"])
 def test_flipped_bytes_of_boosters_are_refused_or_harmless(package):
     pytest.importorskip(package)
-    run_damages(0, 40, package)
+    run_damages(0, 12, package)
 
 
 def test_random_damages_end_no_process():
-    run_damages(1000, 3)
+    run_damages(1000, 2)
 
 
 def run_damages(first_seed, n_seeds, *kinds):
