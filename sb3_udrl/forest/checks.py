@@ -28,9 +28,9 @@ from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned
 from sb3_udrl.forest.native_parts import parts
 from sb3_udrl.forest.tree_checks import check_histogram_tree
 from sb3_udrl.saving.estimators import estimator_class
+from sb3_udrl.saving.random_state import check_positions
 from sb3_udrl.saving.trust import Untrusted, trusted_names
 
-_MT19937_WORDS = 624
 # Attributes that may hold NaN: what was measured during training, and points with gaps where the metric allows them
 _MAY_HAVE_GAPS = ("oob_", "train_score_", "validation_", "_fit_X", "statistics_")
 
@@ -51,7 +51,9 @@ def check_objects(content: Any) -> None:
             if not where.rpartition(".")[2].startswith(_MAY_HAVE_GAPS):
                 raise ValueError(f"{where} holds numbers that are not finite")
         elif isinstance(item, np.random.RandomState | np.random.Generator):
-            _check_generator(where, item)
+            check_positions(
+                item.bit_generator.state if isinstance(item, np.random.Generator) else item.get_state(legacy=False)
+            )
         elif hasattr(item, "__dict__") and not isinstance(item, type):
             for name in vars(item):
                 if name.startswith("__") or callable(getattr(type(item), name, None)):
@@ -66,13 +68,6 @@ def _is_known(cls: type[Any]) -> bool:
 
 def _path(cls: type[Any]) -> str:
     return f"{cls.__module__}.{cls.__name__}"
-
-
-def _check_generator(where: str, rng: np.random.RandomState | np.random.Generator) -> None:
-    state = rng.get_state(legacy=False) if isinstance(rng, np.random.RandomState) else rng.bit_generator.state
-    position = state["state"].get("pos", 0)  # type: ignore[index, call-overload]
-    if not 0 <= position <= _MT19937_WORDS:  # numpy reads there
-        raise ValueError(f"{where} is a random generator at position {position} of {_MT19937_WORDS}")
 
 
 def check_estimators(estimator: Any, n_inputs: int) -> None:

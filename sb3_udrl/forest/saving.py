@@ -95,8 +95,9 @@ def _check_sizes(content: bytes) -> None:
             raise ValueError(f"it would unpack to {unpacked:,} bytes, more than {_MAX_RATIO} times its size")
         for member in file.infolist():
             with file.open(member) as array:
-                if array.peek(len(npy.MAGIC_PREFIX))[: len(npy.MAGIC_PREFIX)] != npy.MAGIC_PREFIX:
+                if array.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
                     continue
+                array.seek(0)
                 header = npy.read_array_header_1_0 if npy.read_magic(array) == (1, 0) else npy.read_array_header_2_0
                 shape, _, dtype = header(array)
                 if (

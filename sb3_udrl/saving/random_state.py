@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,37 @@ def checked_state(rng: np.random.Generator, state: Any) -> dict[str, Any]:
     """
     probe = type(rng.bit_generator)(0)
     try:
+        _check_arrays(state, probe.state)
+        check_positions(state)
         probe.state = state
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise ValueError(f"the state of the random generator is damaged: {error}") from error
     return dict(probe.state)
+
+
+def check_positions(state: Mapping[str, Any]) -> None:
+    """
+    Look at the places in their own arrays where generators go on: numpy reads wherever a state says, also outside.
+
+    :param state: of a generator of numpy
+    :raises ValueError: if a place lies outside
+    """
+    words = state["state"]
+    places = [(words, "pos", "key"), (state, "buffer_pos", "buffer")]  # of MT19937 and Philox
+    for part, place, array in places:
+        if isinstance(part, Mapping) and place in part and not 0 <= part[place] <= len(part[array]):
+            raise ValueError(f"a random generator at position {part[place]} of {len(part[array])}")
+
+
+def _check_arrays(state: Any, known: Mapping[str, Any]) -> None:
+    """Arrays have the shapes and types of a known state: numpy takes others, and changes them."""
+    for name, value in known.items():
+        if isinstance(value, Mapping):
+            _check_arrays(state[name], value)
+        elif isinstance(value, np.ndarray):
+            given = state[name]
+            if not isinstance(given, np.ndarray) or (given.shape, given.dtype) != (value.shape, value.dtype):
+                raise ValueError(f"{name} is no array of {value.shape} {value.dtype}")
 
 
 def torch_states() -> dict[str, Any]:
