@@ -391,7 +391,14 @@ def first(name, value):
 
 
 def line_of_lightgbm(name, value):
-    return lambda text: re.sub(rf"^{name}=\S+", f"{name}={value}", text, count=1, flags=re.MULTILINE)
+    """A change of the first number in the first line of a name, with the sizes of trees that follow from it."""
+
+    def changed(text):
+        text = re.sub(rf"^{name}=\S+", f"{name}={value}", text, count=1, flags=re.MULTILINE)
+        _, *trees = re.split(r"^(?=Tree=)", text.partition("end of trees")[0], flags=re.MULTILINE)
+        return re.sub(r"tree_sizes=.*", f"tree_sizes={' '.join(str(len(tree)) for tree in trees)}", text)
+
+    return changed
 
 
 DAMAGED_BOOSTERS = [

@@ -50,10 +50,10 @@ def check_objects(content: Any) -> None:
         if isinstance(item, np.ndarray) and item.dtype.kind == "f" and not np.isfinite(item).all():
             if not where.rpartition(".")[2].startswith(_MAY_HAVE_GAPS):
                 raise ValueError(f"{where} holds numbers that are not finite")
-        elif isinstance(item, np.random.RandomState | np.random.Generator):
-            check_positions(
-                item.bit_generator.state if isinstance(item, np.random.Generator) else item.get_state(legacy=False)
-            )
+        elif isinstance(item, np.random.RandomState):
+            check_positions(item.get_state(legacy=False))
+        elif isinstance(item, np.random.Generator):
+            check_positions(item.bit_generator.state)
         elif hasattr(item, "__dict__") and not isinstance(item, type):
             for name in vars(item):
                 if name.startswith("__") or callable(getattr(type(item), name, None)):

@@ -112,7 +112,7 @@ def _made(where: str, item: Any) -> Any:
     if kind == "lightgbm":
         import lightgbm
 
-        return lightgbm.Booster(model_str=checked_lightgbm(where, item.get("text")), params={"verbosity": -1})
+        return lightgbm.Booster(model_str=checked_lightgbm(where, item.get("text")))
     if kind is not None:
         raise ValueError(f"{where} is of an unknown kind, {kind!r}")
     return item if isinstance(item, np.ndarray) and item.dtype != object else _COPIED
