@@ -89,7 +89,7 @@ def test_a_forest_can_be_distilled_too(tmp_path):
         ("missing.zip", "CartPole-v1", "missing.zip"),
         ("model.zip", "CartPole-v99", "CartPole-v99"),
         ("model.zip", "Pendulum-v1", "Observation spaces do not match"),
-        ("other.zip", "CartPole-v1", "other.zip wasn't a zip-file"),
+        ("other.zip", "CartPole-v1", "it is no zip file"),
     ],
 )
 def test_wrong_input(tmp_path, capsys, model, env, message):
