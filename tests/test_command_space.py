@@ -34,7 +34,6 @@ class Energy(SummedPart):
         ([Horizon(), "return"], ("horizon", "return"), True, 0.1, ("return", "horizon")),  # the return first
         ([Energy(), "advantage"], ("energy", "advantage"), True, 0.1, ("energy",)),
     ],
-    ids=str,
 )
 def test_names(commands, names, partial, mask_share, measured):
     space = make_command_space(commands)
