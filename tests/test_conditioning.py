@@ -100,7 +100,7 @@ def test_the_command_matters_unless_masked(conditioning, net_arch):
         assert th.equal(net(FEATURES_IN, other), out) == (conditioning == "masked")
 
 
-@pytest.mark.parametrize("conditioning", set(CONDITIONINGS) - {"masked"})
+@pytest.mark.parametrize("conditioning", sorted({*CONDITIONINGS} - {"masked"}))
 def test_gradients_reach_every_weight(conditioning):
     net = trunk(conditioning, activation_fn=nn.Tanh)
     net(FEATURES_IN, COMMANDS).square().sum().backward()
