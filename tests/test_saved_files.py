@@ -371,3 +371,16 @@ def test_errors_of_files_that_are_not_there_are_pythons(tmp_path):
 def test_another_environment_is_said(saved):
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         UDRL.load(saved, gym.make("CartPole-v1"), device=DEVICE)
+
+
+class ActivationOfAUser(th.nn.Tanh):
+    pass
+
+
+def test_what_a_policy_alone_names_can_be_trusted(tmp_path):
+    policy = tiny_model(make_vec(Scripted), policy_kwargs={"activation_fn": ActivationOfAUser}).policy
+    policy.save(tmp_path / "policy")
+    name = f"{__name__}.ActivationOfAUser"
+    with pytest.raises(Untrusted, match=rf"{name} \(arguments/activation_fn\).*trusted=\['{name}'\]\)$"):
+        CommandPolicy.load(tmp_path / "policy")
+    assert CommandPolicy.load(tmp_path / "policy", trusted=[name]).activation_fn is ActivationOfAUser

@@ -17,7 +17,7 @@ from sb3_udrl.saving.archive import Archive, open_archive, write_archive
 from sb3_udrl.saving.estimators import check_estimators
 from sb3_udrl.saving.limits import check_sizes
 from sb3_udrl.saving.plain import from_plain
-from sb3_udrl.saving.trust import OLDER_FOREST_TYPES, Untrusted, trusting
+from sb3_udrl.saving.trust import ARGUMENTS, OLDER_FOREST_TYPES, Untrusted, trusting
 
 SelfPolicy = TypeVar("SelfPolicy", bound="SavedPolicy")
 
@@ -36,7 +36,7 @@ class SavedPolicy(BasePolicy):
         arguments = self._get_constructor_parameters()
         arguments.pop("lr_schedule", None)  # a policy alone does not learn
         with written_at_once(path) as target:
-            write_archive(target, {"arguments": arguments, f"{_WEIGHTS}.pth": self.state_dict()})
+            write_archive(target, {ARGUMENTS: arguments, f"{_WEIGHTS}.pth": self.state_dict()})
 
     @classmethod
     def load(
@@ -75,10 +75,10 @@ class SavedPolicy(BasePolicy):
 def _plain(archive: Archive, trusted: Collection[str], device: th.device | str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments of the constructor, and weights."""
     archive.check_tensors()
-    arguments: dict[str, Any] = from_plain(archive.settings().get("arguments"), archive.array, trusted)
+    arguments: dict[str, Any] = from_plain(archive.settings().get(ARGUMENTS), archive.array, trusted, name=ARGUMENTS)
     spaces = {name: value for name, value in arguments.items() if name.endswith("_space")}
     check_sizes({**spaces, "policy_kwargs": arguments})
-    check_estimators("arguments", arguments, trusted)
+    check_estimators(ARGUMENTS, arguments, trusted)
     return arguments, archive.tensors(f"{_WEIGHTS}.pth", get_device(device))
 
 

@@ -120,7 +120,11 @@ def import_path(value: Any) -> str:
 
 
 def from_plain(
-    value: Any, array: Callable[[str], NDArray[Any]], trusted: Collection[str] = (), skip: Collection[str] = ()
+    value: Any,
+    array: Callable[[str], NDArray[Any]],
+    trusted: Collection[str] = (),
+    skip: Collection[str] = (),
+    name: str = "",
 ) -> Any:
     """
     The inverse of :func:`to_plain`.
@@ -129,13 +133,14 @@ def from_plain(
     :param array: returns the array of a member
     :param trusted: import paths of classes and functions that may be imported besides the known ones
     :param skip: keys of the outermost dictionary to leave out
+    :param name: of the value, for errors
     :raises Untrusted: if it names others
     :raises ValueError: if something is not as :func:`to_plain` writes it
     """
     reader = _Reader(array, trusted)
     if isinstance(value, dict) and skip:
         value = {key: item for key, item in value.items() if key not in skip}
-    result = reader.value(value, "", 0)
+    result = reader.value(value, name, 0)
     if reader.untrusted:
         raise Untrusted(reader.untrusted)
     return result

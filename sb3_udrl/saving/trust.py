@@ -15,6 +15,7 @@ OLDER_FOREST_TYPES = (
     "sklearn.tree._tree.Tree",
     "xgboost.core.Booster",
 )
+ARGUMENTS = "arguments"  # of a policy that was saved alone, which nobody can give again
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
@@ -51,7 +52,7 @@ class Untrusted(ValueError):
         if not any("<" in name for name in names):  # functions inside of others cannot be imported at all
             ways.append(f"if you trust it, load(..., trusted={self.names})")
         settings = {where.partition("/")[0] for where in names.values()}
-        if all(map(str.isidentifier, settings)):
+        if ARGUMENTS not in settings and all(map(str.isidentifier, settings)):
             given = ", ".join(f"{setting!r}: ..." for setting in sorted(settings))
             ways.append(f"give it yourself, load(..., custom_objects={{{given}}})")
         super().__init__(
