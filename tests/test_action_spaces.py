@@ -11,9 +11,9 @@ from helpers import TINY, make_vec
 from probe_envs import AnySpaces
 
 from sb3_udrl import UDRL
-from sb3_udrl.common.action_spaces import BoxRange, into_space
 from sb3_udrl.exploration import WARM_UPS, make_warm_up, uniform_actions
 from sb3_udrl.policies.action_heads import BOX_HEADS, make_action_head
+from sb3_udrl.spaces.actions import BoxRange, into_space
 
 MOST = float(np.finfo(np.float32).max)
 BOXES = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sb3_udrl.common.files import written_at_once
+from sb3_udrl.saving.files import written_at_once
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and links of POSIX")
 

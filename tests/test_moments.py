@@ -6,7 +6,7 @@ import torch as th
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sb3_udrl.common.moments import Moments, moments_of, standardized, updated
+from sb3_udrl.statistics.moments import Moments, moments_of, standardized, updated
 
 NOTHING = Moments(th.zeros(1, dtype=th.float64), th.zeros(1, dtype=th.float64))
 

@@ -8,7 +8,7 @@ from helpers import make_vec, probe_model
 from stable_baselines3.common.vec_env import VecTransposeImage
 from test_forest_policy import forest_model
 
-from sb3_udrl.common.action_spaces import BoxRange
+from sb3_udrl.spaces.actions import BoxRange
 
 
 def numbers(rng):

@@ -22,7 +22,7 @@ import yaml
 from sb3_udrl.benchmark.obedience import following_of
 from sb3_udrl.benchmark.suite import Run, Suite, load_suite
 from sb3_udrl.benchmark.training import MODES
-from sb3_udrl.common.files import written_at_once
+from sb3_udrl.saving.files import written_at_once
 
 Key = tuple[str, str, int]  # environment, name of algorithm, seed
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from sb3_udrl.buffers.bands import spread_over
 from sb3_udrl.commands.command import Command
-from sb3_udrl.common.moments import moments_of
+from sb3_udrl.statistics.moments import moments_of
 
 _N_ROWS = 512
 _N_NEAREST = 9  # episodes that say what is typical

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
@@ -17,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
-from stable_baselines3.common.utils import configure_logger, should_collect_more_steps
+from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
@@ -28,22 +27,20 @@ from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, make_replay_buffer, parse_train_freq
 from sb3_udrl.common.logs import dump_logs, record_training
-from sb3_udrl.common.offline import learn_from_episodes
+from sb3_udrl.common.offline import OfflineLearning
 from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
 from sb3_udrl.common.running import RunningEpisodes, uncounted
-from sb3_udrl.common.saved_algorithm import SavedAlgorithm
-from sb3_udrl.common.supported_spaces import check_action_space, check_bounds, check_observation_space
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
-from sb3_udrl.recordings.read import read_episodes
+from sb3_udrl.spaces.supported import check_action_space, check_bounds, check_observation_space
 
 _OF_SETUP = ("command_space", "_running", "_command_sampler", "_stores_raw_obs")  # made anew from the settings
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
 
 
-class CommandedAlgorithm(SavedAlgorithm):
+class CommandedAlgorithm(OfflineLearning):
     """
     Base of the algorithms: collect episodes under commands and learn from them, in turn. A subclass says how it acts
     (:meth:`begin_acting`, :meth:`choose_actions`), what it asks of new episodes (:meth:`begin_episodes`) and how it learns
@@ -308,70 +305,6 @@ class CommandedAlgorithm(SavedAlgorithm):
         if not self._command_is_fixed:
             self.policy.set_command(self._taken(self._command_sampler.best(), "best"))
         return report
-
-    # Recordings
-
-    def learn_from(
-        self: SelfModel,
-        data: Any,
-        gradient_steps: int = 10_000,
-        log_interval: int | None = 1,
-        tb_log_name: str = "recordings",
-        progress_bar: bool = False,
-        *,
-        best: float = 1.0,
-        validation_fraction: float = 0.1,
-        patience: int | None = 10,
-    ) -> SelfModel:
-        """
-        Learn from recorded episodes. It needs no environment; :meth:`learn` goes on from there, with the episodes in its
-        replay buffer.
-
-        :param data: the recording, in one of the forms that :func:`~sb3_udrl.recordings.read_episodes` takes; observations and
-            rewards are raw
-        :param gradient_steps: at most so many; forests are fitted once
-        :param log_interval: log every so many rounds of 500 gradient steps, never if None
-        :param tb_log_name: name of the run in TensorBoard
-        :param progress_bar: show a progress bar
-        :param best: share of the episodes to learn from, those of the highest returns
-        :param validation_fraction: share of these that is held out
-        :param patience: rounds after which to stop, if the loss on held-out episodes was lower before; None never stops
-        :return: the model
-        :raises ValueError: naming the episode, if the recording is not as the spaces say, or an argument is out of its range
-        """
-        if gradient_steps < 1:
-            raise ValueError(f"gradient_steps={gradient_steps}: must be at least 1")
-        if patience is not None and patience < 1:
-            raise ValueError(f"patience={patience}: must be at least 1, or None")
-        recorded = read_episodes(data, make_replay_buffer(self))
-        if recorded.n_dropped:
-            warnings.warn(f"left out {recorded.n_dropped} steps of episodes without an end", stacklevel=2)
-        self._logger = configure_logger(self.verbose, self.tensorboard_log, tb_log_name)
-        learn_from_episodes(
-            self, recorded.buffer, gradient_steps, best, validation_fraction, patience, log_interval, progress_bar
-        )
-        for index in range(recorded.buffer.n_episodes):
-            self.replay_buffer.add(recorded.buffer.episode(index))
-        return self
-
-    def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
-        """
-        Learn from episodes that another one played, and choose the command that ``predict`` starts with.
-
-        :param gradient_steps: number of steps, for those who take steps
-        :param batch_size: transitions per step
-        """
-        return self._fit_stored(gradient_steps, batch_size)
-
-    def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """
-        How well some steps are predicted, and what commands have to do with that.
-
-        :param rows: the steps, of ``hindsight``, ``(n,)``
-        :return: ``validation_loss`` and ``command_gain``, NaN where the policy does not define them
-        """
-        batch, policy = self.hindsight.batch(rows, self._normalizer), self.policy.explorer
-        return {"validation_loss": policy.loss_of(batch), "command_gain": policy.command_gain(batch, self.rng)}
 
     def dump_logs(self, iterations: int = 0) -> None:
         """

@@ -4,54 +4,119 @@ from __future__ import annotations
 
 import copy
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import configure_logger
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.commands.model import CommandedModel
+from sb3_udrl.common.arguments import make_replay_buffer
+from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.labels import Hindsight
-from sb3_udrl.policies import FitReport
+from sb3_udrl.policies import BehaviorPolicy, FitReport
+from sb3_udrl.recordings.read import read_episodes
+
+SelfOffline = TypeVar("SelfOffline", bound="OfflineLearning")
 
 ROUND = 500  # gradient steps between looks at held-out episodes
 _MOST_VALIDATED = 20_000  # held-out steps that are looked at
 _NO_DIFFERENCE = 0.01  # nats
 
 
-class OfflineModel(Protocol):
-    """What learning from recordings needs of a model."""
+class OfflineLearning(SavedAlgorithm):
+    """An algorithm that can learn from recordings."""
 
-    policy: Any
+    policy: BehaviorPolicy
     hindsight: Hindsight
     batch_size: int
     label_kwargs: dict[str, dict[str, Any]] | None
     rng: np.random.Generator
-    _current_progress_remaining: float
 
     @property
-    def logger(self) -> Logger:
-        """Where figures are logged."""
+    @abstractmethod
+    def replay_buffer(self) -> EpisodicReplayBuffer:
+        """The stored episodes."""
+
+    @property
+    @abstractmethod
+    def _normalizer(self) -> VecNormalize | None:
+        """Normalizes stored observations, if it is given."""
+
+    @abstractmethod
+    def _fit_stored(self, gradient_steps: int, batch_size: int) -> FitReport:
+        """Learn from ``hindsight``, and choose the command that ``predict`` starts with."""
+
+    def learn_from(
+        self: SelfOffline,
+        data: Any,
+        gradient_steps: int = 10_000,
+        log_interval: int | None = 1,
+        tb_log_name: str = "recordings",
+        progress_bar: bool = False,
+        *,
+        best: float = 1.0,
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+    ) -> SelfOffline:
+        """
+        Learn from recorded episodes. It needs no environment; :meth:`learn` goes on from there, with the episodes in its
+        replay buffer.
+
+        :param data: the recording, in one of the forms that :func:`~sb3_udrl.recordings.read_episodes` takes; observations and
+            rewards are raw
+        :param gradient_steps: at most so many; forests are fitted once
+        :param log_interval: log every so many rounds of 500 gradient steps, never if None
+        :param tb_log_name: name of the run in TensorBoard
+        :param progress_bar: show a progress bar
+        :param best: share of the episodes to learn from, those of the highest returns
+        :param validation_fraction: share of these that is held out
+        :param patience: rounds after which to stop, if the loss on held-out episodes was lower before; None never stops
+        :return: the model
+        :raises ValueError: naming the episode, if the recording is not as the spaces say, or an argument is out of its range
+        """
+        if gradient_steps < 1:
+            raise ValueError(f"gradient_steps={gradient_steps}: must be at least 1")
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience={patience}: must be at least 1, or None")
+        recorded = read_episodes(data, make_replay_buffer(cast(CommandedModel, self)))
+        if recorded.n_dropped:
+            warnings.warn(f"left out {recorded.n_dropped} steps of episodes without an end", stacklevel=2)
+        self._logger = configure_logger(self.verbose, self.tensorboard_log, tb_log_name)
+        learn_from_episodes(
+            self, recorded.buffer, gradient_steps, best, validation_fraction, patience, log_interval, progress_bar
+        )
+        for index in range(recorded.buffer.n_episodes):
+            self.replay_buffer.add(recorded.buffer.episode(index))
+        return self
 
     def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
         """
-        Learn from ``hindsight``, whose episodes another one played.
+        Learn from episodes that another one played, and choose the command that ``predict`` starts with.
 
-        :param gradient_steps: number of steps
+        :param gradient_steps: number of steps, for those who take steps
         :param batch_size: transitions per step
         """
+        return self._fit_stored(gradient_steps, batch_size)
 
     def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
         """
-        ``validation_loss`` and ``command_gain`` on some steps of ``hindsight``, and what else there is to log.
+        How well some steps are predicted, and what commands have to do with that.
 
-        :param rows: the steps, ``(n,)``
+        :param rows: the steps, of ``hindsight``, ``(n,)``
+        :return: ``validation_loss`` and ``command_gain``, NaN where the policy does not define them
         """
+        batch, policy = self.hindsight.batch(rows, self._normalizer), self.policy.explorer
+        return {"validation_loss": policy.loss_of(batch), "command_gain": policy.command_gain(batch, self.rng)}
 
 
 def learn_from_episodes(
-    model: OfflineModel,
+    model: OfflineLearning,
     buffer: EpisodicReplayBuffer,
     gradient_steps: int,
     best: float,

@@ -15,11 +15,11 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import get_system_info
 
 from sb3_udrl.commands.model import CommandedModel
-from sb3_udrl.common.files import written_at_once
 from sb3_udrl.common.older_files import load_pickled_state
 from sb3_udrl.common.persistence import load_running_state, save_running_state
 from sb3_udrl.saving.archive import Archive, open_archive, write_archive
 from sb3_udrl.saving.estimators import check_estimators
+from sb3_udrl.saving.files import written_at_once
 from sb3_udrl.saving.limits import check_sizes
 from sb3_udrl.saving.plain import from_plain
 from sb3_udrl.saving.trust import OLDER_FOREST_TYPES, Untrusted, trusting

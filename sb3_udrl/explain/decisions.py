@@ -12,12 +12,12 @@ from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_udrl.buffers.arrays import Array, Observation
 from sb3_udrl.commands.command import Command
-from sb3_udrl.common.action_spaces import into_space
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
 from sb3_udrl.policies.action_heads import BernoulliHead, CategoricalHead, MultiCategoricalHead
+from sb3_udrl.spaces.actions import into_space
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Array, Observation
-from sb3_udrl.common.action_spaces import BoxRange, into_space
-from sb3_udrl.common.moments import CLIP, SUM_RESOLUTION
 from sb3_udrl.saving.checks import checked_array, checked_count
+from sb3_udrl.spaces.actions import BoxRange, into_space
+from sb3_udrl.statistics.moments import CLIP, SUM_RESOLUTION
 
 WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]
 
@@ -55,7 +55,7 @@ class WarmUp(ABC):
 def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Array:
     """
     Uniform draws from an action space; along components without bounds, or with very wide ones, draws of
-    :meth:`~sb3_udrl.common.action_spaces.BoxRange.uniform`.
+    :meth:`~sb3_udrl.spaces.actions.BoxRange.uniform`.
 
     :param space: space of one environment
     :param n: number of actions

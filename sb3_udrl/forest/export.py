@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_udrl.common.files import written_at_once
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.forest.policy import ForestPolicy
+from sb3_udrl.saving.files import written_at_once
 
 
 def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:

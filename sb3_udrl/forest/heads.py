@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
 from sb3_udrl.buffers.arrays import Array
-from sb3_udrl.common.action_spaces import BoxRange, into_space
 from sb3_udrl.forest.estimators import fit, fit_classes
 from sb3_udrl.forest.examples import Examples
 from sb3_udrl.forest.inference import Predictor, make_predictor
+from sb3_udrl.spaces.actions import BoxRange, into_space
 
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array, Observation
 from sb3_udrl.buffers.episodes import discounted_sums
-from sb3_udrl.common.moments import moments_of, standardized
+from sb3_udrl.statistics.moments import moments_of, standardized
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_udrl.common.moments import CLIP, moments_of
 from sb3_udrl.labels.neighbors import Features, Floats
+from sb3_udrl.statistics.moments import CLIP, moments_of
 
 _N_KNOTS = 16  # per variable
 _RIDGE = 3e-4  # where changes have a mean square of one

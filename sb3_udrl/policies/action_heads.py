@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import nn
 
-from sb3_udrl.common.action_spaces import BoxRange
+from sb3_udrl.spaces.actions import BoxRange
 
 _MAX_LOG_STD = 2.0  # beyond any use where actions lie between -1 and 1
 
@@ -163,7 +163,7 @@ class BernoulliHead(ActionHead):
 class BoxHead(ActionHead):
     """
     Continuous actions, scaled from the range that is tried at first, see
-    :class:`~sb3_udrl.common.action_spaces.BoxRange`, to [-1, 1]; for double precision, and for whole numbers, in doubles.
+    :class:`~sb3_udrl.spaces.actions.BoxRange`, to [-1, 1]; for double precision, and for whole numbers, in doubles.
 
     :param latent_dim: length of the latent vector
     :param params_per_dim: distribution parameters per component of the action

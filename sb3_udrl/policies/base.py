@@ -20,10 +20,10 @@ from sb3_udrl.commands.command_space import COMMAND_SPACES, CommandSpace
 from sb3_udrl.commands.experience import Experience
 from sb3_udrl.commands.parts import Step, as_rows
 from sb3_udrl.commands.tracking import tracked_steps
-from sb3_udrl.common.action_spaces import into_space
-from sb3_udrl.common.supported_spaces import check_action_space, check_observation_space
 from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.saved_policy import SavedPolicy
+from sb3_udrl.spaces.actions import into_space
+from sb3_udrl.spaces.supported import check_action_space, check_observation_space
 
 PolicyState = tuple[NDArray[Any], ...]
 _UNTRACKED = -2  # a number of steps that no number of tracked steps follows
@@ -157,7 +157,7 @@ class BehaviorPolicy(SavedPolicy):
         :param deterministic: the most likely action instead of a draw
         :param temperature: how freely to draw, 1 if None, ``(n, 1)``
         :return: ``(n, *action_shape)``; who calls brings them into the space, see
-            :func:`~sb3_udrl.common.action_spaces.into_space`
+            :func:`~sb3_udrl.spaces.actions.into_space`
         """
 
     def noise_dims(self) -> int:

@@ -11,10 +11,10 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import get_device
 
-from sb3_udrl.common.files import written_at_once
 from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
 from sb3_udrl.saving.archive import Archive, open_archive, write_archive
 from sb3_udrl.saving.estimators import check_estimators
+from sb3_udrl.saving.files import written_at_once
 from sb3_udrl.saving.limits import check_sizes
 from sb3_udrl.saving.plain import from_plain
 from sb3_udrl.saving.trust import ARGUMENTS, OLDER_FOREST_TYPES, Untrusted, trusting

@@ -7,7 +7,7 @@ from typing import Any
 import torch as th
 from torch import nn
 
-from sb3_udrl.common.moments import CLIP, Moments, updated
+from sb3_udrl.statistics.moments import CLIP, Moments, updated
 
 
 class Standardizer(nn.Module):

@@ -13,8 +13,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
 from sb3_udrl.buffers import EpisodeRecorder, EpisodicReplayBuffer
-from sb3_udrl.common.files import written_at_once
 from sb3_udrl.recordings.arrays import to_arrays
+from sb3_udrl.saving.files import written_at_once
 
 _NO_LIMIT = 2**31
 

@@ -17,7 +17,6 @@ from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandPart, CommandSampler
 from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.commands.command import Command
-from sb3_udrl.common.action_spaces import into_space
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
 from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
@@ -26,6 +25,7 @@ from sb3_udrl.obedience import Obedience, ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
 from sb3_udrl.saving.checks import checked_array
+from sb3_udrl.spaces.actions import into_space
 
 _OF_THE_POLICY = ("policy_kwargs", "temperature")  # among obedience_kwargs
 _OF_OBEDIENCE = ("obedience", "_practicing", "_practice_temperature", "_obedient_until", "_n_measured")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from sb3_udrl.common.action_spaces import BoxRange
+from sb3_udrl.spaces.actions import BoxRange
 
 
 def check_observation_space(space: spaces.Space[Any]) -> None:
