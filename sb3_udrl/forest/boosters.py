@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 _ROOT = 2**31 - 1  # of XGBoost: no parent
 _CATEGORICAL = 1  # bit of LightGBM's decision types
+_MOST = 1e30  # of values of leaves: sums over trees stay finite in single precision
 
 
 def checked_xgboost(where: str, text: Any) -> str:
@@ -23,7 +24,7 @@ def checked_xgboost(where: str, text: Any) -> str:
     :raises ValueError: if it is none, of a kind that has no trees, or its parts do not fit together
     """
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_int=_bounded_integer, parse_float=_bounded_float)
         learner = content["learner"]
         n_features = int(learner["learner_model_param"]["num_feature"])
         booster = learner["gradient_booster"]
@@ -43,6 +44,8 @@ def checked_xgboost(where: str, text: Any) -> str:
         if base.ndim != 1 or len(base) not in (1, n_groups) or not np.isfinite(base).all() or not np.isfinite(weights).all():
             raise ValueError(f"{where} has no base scores for {n_groups} outputs, or numbers that are not finite")
         for i, tree in enumerate(trees):
+            if tree["id"] != i:
+                raise ValueError(f"{where} has tree {i} under another number, {tree['id']!r}")
             _check_xgboost_tree(f"tree {i} of {where}", tree, n_features)
     except (KeyError, TypeError, IndexError, AttributeError, OverflowError, json.JSONDecodeError) as error:
         raise ValueError(f"{where} is no model of XGBoost with trees of single outputs: {error!r}") from error
@@ -62,6 +65,8 @@ def _check_xgboost_tree(where: str, tree: Any, n_features: int) -> None:
     for name in ("split_conditions", "base_weights", "loss_changes", "sum_hessian"):
         _floats(where, tree, name, n_nodes)
     inner = left != -1
+    if (np.abs(np.array(tree["split_conditions"], dtype=float)[~inner]) > _MOST).any():  # leaves have their values there
+        raise ValueError(f"{where} has leaves with values beyond {_MOST:g}")
     _check_branches(where, inner, left, right)
     if ((features[inner] < 0) | (features[inner] >= n_features)).any():
         raise ValueError(f"{where} decides by inputs that do not exist")
@@ -118,6 +123,8 @@ def _check_lightgbm_tree(where: str, tree: dict[str, str], n_features: int) -> N
             raise ValueError(f"{where} has {len(given)} of {name} instead of {n}")
         if given is not None and not np.isfinite(given).all():
             raise ValueError(f"{where} holds numbers that are not finite")
+    if (np.abs(lists["leaf_value"]) > _MOST).any():
+        raise ValueError(f"{where} has leaves with values beyond {_MOST:g}")
     if n_leaves == 1:
         return
     left, right, features = (_whole(where, lists[name]) for name in ("left_child", "right_child", "split_feature"))
@@ -150,6 +157,19 @@ def _floats(where: str, tree: Any, name: str, n: int) -> None:
     values = tree[name]
     if len(values) != n or not all(type(value) in (int, float) for value in values) or not np.isfinite(values).all():
         raise ValueError(f"{where} has no {n} finite numbers as {name}")
+
+
+def _bounded_integer(digits: str) -> int:
+    """Larger ones end the process when XGBoost writes its model."""
+    if abs(number := int(digits)) > _ROOT:
+        raise ValueError(f"{digits} takes more than 32 bits")
+    return number
+
+
+def _bounded_float(digits: str) -> float:
+    if abs(number := float(digits)) > float(np.finfo(np.float32).max):
+        raise ValueError(f"{digits} does not fit into single precision")
+    return number
 
 
 def _whole(where: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
