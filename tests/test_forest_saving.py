@@ -413,6 +413,7 @@ DAMAGED_BOOSTERS = [
     ("xgboost", tree_of_xgboost(lambda tree: tree["base_weights"].pop()), "finite numbers as base_weights"),
     ("xgboost", tree_of_xgboost(lambda tree: tree.update(id=2**64)), "18446744073709551616 takes more than 32 bits"),
     ("xgboost", tree_of_xgboost(lambda tree: tree.update(id=7)), "tree 0 under another number, 7"),
+    ("xgboost", tree_of_xgboost(lambda tree: tree["tree_param"].update(size_leaf_vector="-2")), "other inputs or outputs"),
     ("xgboost", first("sum_hessian", 1e300), r"1e\+300 does not fit into single precision"),
     (
         "xgboost",

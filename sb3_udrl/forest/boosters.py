@@ -55,7 +55,7 @@ def checked_xgboost(where: str, text: Any) -> str:
 def _check_xgboost_tree(where: str, tree: Any, n_features: int) -> None:
     parameters = tree["tree_param"]
     n_nodes = int(parameters["num_nodes"])
-    if int(parameters["num_feature"]) != n_features or int(parameters["size_leaf_vector"]) > 1:
+    if int(parameters["num_feature"]) != n_features or int(parameters["size_leaf_vector"]) not in (0, 1):
         raise ValueError(f"{where} has other inputs or outputs than its model")
     left, right, parents = (_integers(where, tree, name, n_nodes) for name in ("left_children", "right_children", "parents"))
     features = _integers(where, tree, "split_indices", n_nodes)
