@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import episode
 
-from sb3_udrl.buffers import Episode, returns_to_go, steps_to_go
+from sb3_udrl.buffers import returns_to_go, steps_to_go
 from sb3_udrl.buffers.episodes import discounted_sums
 
 
@@ -46,32 +46,3 @@ def test_labels_are_summed_in_double_precision():
 
 def test_length_is_the_number_of_steps():
     assert len(episode([1, 2, 3])) == 3
-
-
-def test_an_empty_episode_is_refused():
-    with pytest.raises(ValueError, match="no steps"):
-        episode([]).check()
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_reward_that_is_not_finite_is_refused_with_its_step(bad):
-    with pytest.raises(ValueError, match=f"the reward of step 2 is {bad}.*finite"):
-        episode([1, 2, bad, bad]).check()
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_an_observation_that_is_not_finite_is_refused_with_its_step(bad):
-    broken = episode([1, 2, 3])
-    broken.observations[1] = bad
-    with pytest.raises(ValueError, match=r"the observation of step 1 .*finite"):
-        broken.check()
-
-
-def test_every_key_of_a_dictionary_observation_is_checked():
-    fine, broken = np.zeros((2, 1), np.float32), np.array([[0.0], [np.nan]], np.float32)
-    with pytest.raises(ValueError, match="the observation of step 1"):
-        Episode({"fine": fine, "broken": broken}, np.zeros(2, int), np.zeros(2)).check()
-
-
-def test_integer_observations_need_no_check():
-    Episode(np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, int), np.zeros(2)).check()

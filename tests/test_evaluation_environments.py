@@ -84,7 +84,7 @@ def test_observations_are_standardized_and_rewards_exact(statistics):
         ("model.zip", ["--env", "CartPole-v1", "--vec-normalize", "missing.pkl"], "missing.pkl: there is no such file"),
         ("model.zip", ["--env", "Missing-v0"], "--env Missing-v0"),
         ("model.zip", ["--env", "missing_module:Missing-v0"], "No module named 'missing_module'"),
-        ("model.zip", ["--env", "Acrobot-v1"], "Acrobot-v1: Observation spaces do not match"),
+        ("model.zip", ["--env", "Acrobot-v1"], "Observation spaces do not match"),
         ("model.zip", [], "--env is missing"),
         ("missing.zip", ["--env", "CartPole-v1"], "missing.zip: there is no such file"),
         ("text.zip", ["--env", "CartPole-v1"], "text.zip with --env CartPole-v1"),

@@ -238,7 +238,7 @@ def test_without_its_commands_an_obedient_agent_obeys_no_more():
 def test_a_masked_agent_sees_the_average_command():
     model = probe_model(make_vec(TwoArms), 1_000)
     inputs = []
-    hook = model.policy.trunk.embed.register_forward_hook(lambda _, given, __: inputs.append(given[0]))
+    hook = model.policy.trunk.register_forward_hook(lambda _, given, __: inputs.append(given[1]))
     with mask_command(model), CommandSpy(model) as spy:
         model.predict(np.ones((2, 1), np.float32), command=([0, 50], [1, 99]))
     hook.remove()
@@ -256,7 +256,7 @@ def test_only_networks_that_take_commands_can_be_masked():
 def test_both_behavior_functions_of_a_policy_are_masked():
     model = tiny_model(make_vec(TwoArms), commands="any")
     inputs = []
-    hooks = [net.embed.register_forward_hook(lambda _, given, __: inputs.append(given[0])) for net in model.policy.networks()]
+    hooks = [net.register_forward_hook(lambda _, given, __: inputs.append(given[1])) for net in model.policy.networks()]
     with mask_command(model):
         for command in ({"advantage": 2.0}, {"return": 5.0, "horizon": 3}):
             model.predict(np.ones((1, 1), np.float32), command=command)

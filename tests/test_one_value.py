@@ -12,7 +12,6 @@ from test_forest_policy import OPTIONS, command_of, examples_of, policy, probabi
 from sb3_udrl import UDRL
 from sb3_udrl.explain import contributions, distill, impurity_importance, permutation_importance, play, rules
 from sb3_udrl.explain.report import Report
-from sb3_udrl.forest.saving import from_bytes, to_bytes
 
 N = 120
 VARYING = np.arange(N) // 30 % 3  # what the first component does
@@ -59,8 +58,7 @@ def test_a_component_with_one_value_changes_nothing_about_the_others(kwargs):
     alone = outputs(fitted(spaces.Discrete(3), VARYING, kwargs))[:, 0]
     trees = type(forest.learned.estimator).__name__ != "MultiOutputClassifier"
     np.testing.assert_allclose(found[:, 1, :3], alone, atol=0.3 if trees and not kwargs.get("estimator") else 1e-6)
-    learned, _ = from_bytes(to_bytes(forest.learned, (1, 2, 3)))
-    forest.take_over(learned, forest._last_fit)
+    forest.set_extra_state(forest.get_extra_state())  # what files hold
     np.testing.assert_array_equal(outputs(forest), found)
 
 
@@ -77,8 +75,7 @@ def test_data_with_one_action(kwargs, space, action):
     assert (forest.predict(observations, deterministic=True)[0] == action).all()
     drawn, _ = forest.predict(observations)
     assert all(space.contains(each) for each in drawn)
-    learned, _ = from_bytes(to_bytes(forest.learned, (1, 2, 3)))
-    forest.take_over(learned, forest._last_fit)
+    forest.set_extra_state(forest.get_extra_state())  # what files hold
     assert (forest.predict(observations, deterministic=True)[0] == action).all()
 
 

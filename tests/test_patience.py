@@ -29,13 +29,13 @@ def options(gradient_steps=10_000, patience=3, validation_fraction=0.2, batch_si
 
 def losses_of(policy, monkeypatch):
     seen = []
-    original = policy._validation_loss
+    original = policy._mean_loss
 
-    def spying(examples, batch_size):
-        seen.append(original(examples, batch_size))
+    def spying(examples):
+        seen.append(original(examples))
         return seen[-1]
 
-    monkeypatch.setattr(policy, "_validation_loss", spying)
+    monkeypatch.setattr(policy, "_mean_loss", spying)
     return seen
 
 
@@ -54,14 +54,14 @@ def test_the_best_weights_are_kept(monkeypatch):
     """Those of the last epoch are worse."""
     policy, buffer = policy_and_buffer()
     seen = []
-    original = policy._validation_loss
+    original = policy._mean_loss
 
-    def spying(examples, batch_size):
-        loss = original(examples, batch_size)
+    def spying(examples):
+        loss = original(examples)
         seen.append((loss, {name: value.clone() for name, value in policy.state_dict().items()}))
         return loss
 
-    monkeypatch.setattr(policy, "_validation_loss", spying)
+    monkeypatch.setattr(policy, "_mean_loss", spying)
     policy.fit(hindsight(buffer), options())
     _, best = min(seen, key=lambda pair: pair[0])
     assert any((best[name] != value).any() for name, value in seen[-1][1].items())
@@ -82,12 +82,12 @@ def test_held_out_episodes_are_not_learned_from(monkeypatch):
     for number in range(10):
         buffer.add(episode(np.ones(5), first=1000 * number))
     learned, held_out = set(), set()
-    step, validation = policy._step, policy._validation_loss
+    step, validation = policy._step, policy._mean_loss
     monkeypatch.setattr(policy, "_step", lambda obs, *rest: learned.update((obs[:, 0] // 1000).tolist()) or step(obs, *rest))
     monkeypatch.setattr(
         policy,
-        "_validation_loss",
-        lambda examples, size: held_out.update((examples[0][:, 0] // 1000).tolist()) or validation(examples, size),
+        "_mean_loss",
+        lambda examples: held_out.update((examples[0][:, 0] // 1000).tolist()) or validation(examples),
     )
     policy.fit(hindsight(buffer), options(gradient_steps=50, validation_fraction=0.25))
     assert len(held_out) == 3 and len(learned) == 7 and not learned & held_out
@@ -100,11 +100,12 @@ def test_few_episodes_are_enough(n_episodes):
     assert 0 < report.n_updates <= 50 and np.isfinite(report.metrics["validation_loss"])
 
 
-def test_a_loss_that_is_the_same_however_it_is_batched():
+def test_a_loss_that_is_the_same_however_it_is_batched(monkeypatch):
     policy, buffer = policy_and_buffer()
+    monkeypatch.setattr("sb3_udrl.policies.gradient_fit._LOOKED_AT", 7)
     examples = policy.to_tensors(hindsight(buffer).transitions(np.arange(20)))
     whole = policy.action_head.loss(policy(examples[0], examples[1]), examples[2]).item()
-    assert policy._validation_loss(examples, 7) == pytest.approx(whole, rel=1e-5)
+    assert policy._mean_loss(examples) == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_run_with_patience_learns():

@@ -19,6 +19,7 @@ from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.action_heads import ActionHead
 from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
 
+_LOOKED_AT = 4096  # examples whose loss is computed at a time
 _BATCHES_PER_DRAW = 64  # batches are cut from large draws, so that these share the cost of drawing
 Examples = tuple[Any, th.Tensor, th.Tensor]  # observations, commands (n, n_inputs), actions
 
@@ -131,7 +132,7 @@ class GradientFit(BehaviorPolicy):
     def _mean_loss(self, examples: Examples) -> float:
         self.set_training_mode(False)
         total = 0.0
-        for rows in th.arange(len(examples[1]), device=self.device).split(4096):
+        for rows in th.arange(len(examples[1]), device=self.device).split(_LOOKED_AT):
             observations, commands, actions = _rows(examples, rows)
             total += float(self.action_head.loss(self(observations, commands), actions)) * len(rows)
         self.set_training_mode(True)
