@@ -188,3 +188,8 @@ def test_estimators_of_other_packages_need_trust(path):
     with pytest.raises(Untrusted, match=path):
         check_estimators("policy_kwargs", {"estimator": path}, [])
     check_estimators("policy_kwargs", {"estimator": path}, [path])
+
+
+def test_plain_arguments_of_estimators_are_taken():
+    check_arguments("xgboost.XGBClassifier", {"early_stopping_rounds": 5, "n_estimators": 3})
+    check_arguments("sklearn.ensemble.BaggingClassifier", {"estimator__max_depth": 2})

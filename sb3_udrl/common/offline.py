@@ -111,8 +111,9 @@ class OfflineLearning(SavedAlgorithm):
         :param rows: the steps, of ``hindsight``, ``(n,)``
         :return: ``validation_loss`` and ``command_gain``, NaN where the policy does not define them
         """
-        batch, policy = self.hindsight.batch(rows, self._normalizer), self.policy.explorer
-        return {"validation_loss": policy.loss_of(batch), "command_gain": policy.command_gain(batch, self.rng)}
+        batch = self.hindsight.batch(rows, self._normalizer)
+        loss, gain = self.policy.explorer.loss_and_command_gain(batch, self.rng)
+        return {"validation_loss": loss, "command_gain": gain}
 
 
 def learn_from_episodes(

@@ -42,7 +42,7 @@ class SavedAlgorithm(BaseAlgorithm):
         :param exclude: names of parameters to leave out, besides the default ones
         :param include: names of parameters to save although they are left out by default
         """
-        left_out = {*self._excluded_save_params(), *(exclude or ()), "policy", *_NOT_OF_FILES} - set(include or ())
+        left_out = {*self._excluded_save_params(), *(exclude or ())} - set(include or ()) | {"policy", *_NOT_OF_FILES}
         settings = {name: value for name, value in vars(self).items() if name not in left_out}
         if "replay_buffer" in (include or ()):
             settings["hindsight"] = cast(CommandedModel, self).hindsight.state()

@@ -200,15 +200,16 @@ class BehaviorPolicy(SavedPolicy):
         """
         return float("nan")
 
-    def command_gain(self, batch: CommandBatch, rng: np.random.Generator) -> float:
+    def loss_and_command_gain(self, batch: CommandBatch, rng: np.random.Generator) -> tuple[float, float]:
         """
-        How much commands tell of actions: the loss with commands dealt out at random, less the loss with the right ones.
+        The loss, and how much commands tell of actions: how much higher it is with commands dealt out at random.
 
         :param batch: examples that were not learned from
         :param rng: source of randomness
         """
         shuffled = batch._replace(command=batch.command.rows(rng.permutation(len(batch.command))))
-        return self.loss_of(shuffled) - self.loss_of(batch)
+        loss = self.loss_of(batch)
+        return loss, self.loss_of(shuffled) - loss
 
     def set_command(self, command: CommandLike, desired_horizon: float | None = None) -> None:
         """

@@ -10,29 +10,17 @@ from typing import Any
 
 from sb3_udrl.saving.trust import Untrusted
 
-_MODULES = {  # public modules whose estimators are built by storing their arguments, and the module of which each is part
-    **{
-        f"sklearn.{name}": "sklearn"
-        for name in (
-            *("calibration", "discriminant_analysis", "dummy", "ensemble", "gaussian_process", "isotonic", "kernel_ridge"),
-            *("linear_model", "multioutput", "naive_bayes", "neighbors", "neural_network", "pipeline", "preprocessing"),
-            *("svm", "tree"),
-        )
-    },
-    "lightgbm": "lightgbm",
-    "xgboost": "xgboost",
-}
+_OF_SCIKIT_LEARN = (
+    *("calibration", "discriminant_analysis", "dummy", "ensemble", "gaussian_process", "isotonic", "kernel_ridge"),
+    *("linear_model", "multioutput", "naive_bayes", "neighbors", "neural_network", "pipeline", "preprocessing", "svm", "tree"),
+)
+# Public modules whose estimators are built by storing their arguments
+_MODULES = {"lightgbm", "xgboost", *(f"sklearn.{name}" for name in _OF_SCIKIT_LEARN)}
 _OF_PACKAGES = {  # where the package has others, which connect to hosts
     "lightgbm": {"LGBMClassifier", "LGBMRegressor"},
     "xgboost": {"XGBClassifier", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor"},
 }
-_NEVER = {
-    "memory",
-    "callbacks",
-    "func",
-    "inverse_func",
-    "early_stopping_rounds",
-}  # folders that pickles are read from, and functions
+_NEVER = {"memory", "callbacks", "func", "inverse_func"}  # a folder that pickles are read from, and functions
 
 
 def is_estimator(value: Any) -> bool:

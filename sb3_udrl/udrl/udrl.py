@@ -368,8 +368,8 @@ class UDRL(CommandedAlgorithm):
             return metrics
         obedient = cast(SideBySide, self.policy).obedient
         batch = Hindsight(self.replay_buffer, obedient.command_space).batch(rows, self._normalizer)
-        gain = obedient.command_gain(batch, self.rng)
-        return {**metrics, "obedient_validation_loss": obedient.loss_of(batch), "obedient_command_gain": gain}
+        loss, gain = obedient.loss_and_command_gain(batch, self.rng)
+        return {**metrics, "obedient_validation_loss": loss, "obedient_command_gain": gain}
 
     def _measure(self, card: ScoreCard) -> None:
         """Take over what practice says of the model: its score card, and what to ask for instead where that helps."""
