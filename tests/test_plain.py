@@ -191,5 +191,6 @@ def test_estimators_of_other_packages_need_trust(path):
 
 
 def test_plain_arguments_of_estimators_are_taken():
-    check_arguments("xgboost.XGBClassifier", {"early_stopping_rounds": 5, "n_estimators": 3})
+    check_arguments("xgboost.XGBClassifier", {"early_stopping_rounds": 5, "max_depth": 3})
+    check_arguments("lightgbm.LGBMRegressor", {"num_leaves": 7})
     check_arguments("sklearn.ensemble.BaggingClassifier", {"estimator__max_depth": 2})

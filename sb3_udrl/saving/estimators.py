@@ -66,7 +66,7 @@ def estimator_fields(estimator: Any) -> dict[str, Any]:
 
     :param estimator: of a known class
     """
-    defaults = {name: parameter.default for name, parameter in inspect.signature(type(estimator).__init__).parameters.items()}
+    defaults = _defaults(type(estimator))
     arguments = {
         name: value
         for name, value in estimator.get_params(deep=False).items()
@@ -99,11 +99,21 @@ def check_arguments(path: str, arguments: Mapping[str, Any]) -> None:
     :raises ValueError: if one could run code, or read files
     """
     cls = estimator_class(path)
-    known = set(inspect.signature(cls.__init__).parameters) - {"kwargs", "self"} if cls is not None else set()
+    known = set() if cls is None else set(_defaults(cls))
     for name, value in arguments.items():
         last = name.rpartition("__")[2]
         if last in _NEVER or not _is_plain(value) or (last == name and name not in known):
             raise ValueError(f"estimator_kwargs: {name}={value!r} of {path} is not a plain argument of that class")
+
+
+def _defaults(cls: type[Any]) -> dict[str, Any]:
+    """Defaults of the named arguments of a constructor, and of those of its bases: XGBoost's classes pass the rest on to them."""
+    constructors = [
+        vars(base)["__init__"] for base in reversed(cls.__mro__) if base is not object and "__init__" in vars(base)
+    ]
+    parameters = [parameter for made in constructors for parameter in list(inspect.signature(made).parameters.values())[1:]]
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind not in variable}
 
 
 def _is_plain(value: Any) -> bool:
