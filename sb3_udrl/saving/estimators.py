@@ -107,7 +107,7 @@ def check_arguments(path: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _defaults(cls: type[Any]) -> dict[str, Any]:
-    """Defaults of the named arguments of a constructor, and of those of its bases: XGBoost's classes pass the rest on to them."""
+    """Defaults of the named arguments of a constructor and of its bases', to which XGBoost's classes pass the rest on."""
     constructors = [
         vars(base)["__init__"] for base in reversed(cls.__mro__) if base is not object and "__init__" in vars(base)
     ]
