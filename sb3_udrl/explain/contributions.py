@@ -83,7 +83,7 @@ def contributions(
     policy = policy_of(model)
     estimator = tree_based(policy)
     assert isinstance(policy, ForestPolicy) and policy.learned is not None
-    inputs = to_inputs(situations.observations, policy.command_space.inputs(situations.command))
+    inputs = policy.learned.read(to_inputs(situations.observations, policy.command_space.inputs(situations.command)))
     if isinstance(estimator, Pipeline):
         inputs, estimator = np.asarray(estimator[:-1].transform(inputs), dtype=np.float32), estimator[-1]
     classes: NDArray[np.int64] | None = None

@@ -21,6 +21,7 @@ from sb3_udrl.explain.situations import Situations, play
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import Examples, to_inputs
 from sb3_udrl.forest.policy import Progress
+from sb3_udrl.forest.scaling import make_scaling
 from sb3_udrl.policies import BehaviorPolicy
 
 if TYPE_CHECKING:
@@ -173,9 +174,12 @@ def _fit_tree(
         command_space=teacher.command_space,
     )
     examples = Examples(*(np.concatenate(parts) for parts in zip(*lessons, strict=True)))
-    learned = policy.head.fit(clone(template), examples)
+    learned = policy.head.fit(clone(template), examples, make_scaling(examples.inputs))
     if looked_at is not None and isinstance(learned.estimator, kind):  # else there is one action, whatever is seen
-        _widen(learned.estimator, _columns(teacher, looked_at), len(_columns(teacher, None)))
+        columns, n_inputs = _columns(teacher, looked_at), len(_columns(teacher, None))
+        _widen(learned.estimator, columns, n_inputs)
+        if learned.scaling is not None:
+            learned = learned._replace(scaling=learned.scaling.of_more(columns, n_inputs))
     policy.take_over(learned, Progress(0, 0, len(examples.inputs)))
     policy.eval_command = teacher.eval_command.clone().cpu()
     return policy

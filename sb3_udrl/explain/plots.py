@@ -153,9 +153,10 @@ def plot_tree(
     from sklearn import tree as sklearn_tree
 
     from sb3_udrl.explain.decisions import policy_of
-    from sb3_udrl.explain.rules import checked_input_names, class_names, tree_of
+    from sb3_udrl.explain.rules import class_names, read_names, tree_of
 
-    shown = tree_of(model, tree)
+    policy: Any = policy_of(model)
+    shown = tree_of(policy, tree)
     axes = new_axes("", "", "")
     FigureCanvasAgg(axes.figure)  # scikit-learn measures the texts before it draws
     levels = shown.get_depth() if max_depth is None else min(max_depth, shown.get_depth())
@@ -164,14 +165,14 @@ def plot_tree(
         shown,
         ax=axes,
         max_depth=max_depth,
-        feature_names=[_short(name) for name in checked_input_names(policy_of(model), names)],
-        class_names=class_names(model),
+        feature_names=[_short(name) for name in read_names(policy, names)],
+        class_names=class_names(policy),
         label="none",
         proportion=True,
         impurity=False,
         filled=True,
         rounded=True,
-        precision=2,
+        precision=2 if policy.learned.scaling is None else policy.learned.scaling.decimals,
         fontsize=9,
     )
     axes.set_title(title)

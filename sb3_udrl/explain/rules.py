@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
+from sklearn.tree._tree import Tree
 
 from sb3_udrl.explain.contributions import FORESTS, tree_based
 from sb3_udrl.explain.decisions import policy_of
 from sb3_udrl.explain.feature_names import command_names, names_by_space
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.heads import DiscreteHead
+from sb3_udrl.forest.scaling import Scaling
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
     from sb3_udrl.policies import BehaviorPolicy
+
+_LARGE, _HUGE = 1e3, 1e15
 
 
 def rules(
@@ -34,7 +39,7 @@ def rules(
     :raises ValueError: if the behavior function has no such trees, not that many, or another number of inputs than names
     """
     nodes = tree_of(model, tree).tree_
-    names = checked_input_names(policy_of(model), names)
+    names = read_names(policy_of(model), names)
     left, right, feature, threshold = nodes.children_left, nodes.children_right, nodes.feature, nodes.threshold
     decided = node_actions(model, tree)
     last: list[set[str]] = [set() for _ in decided]  # what the leaves below decide
@@ -43,7 +48,7 @@ def rules(
 
     def lines(node: int, depth: int) -> Iterator[str]:
         for child, sign in ((left[node], "<="), (right[node], "> ")):
-            condition = f"{'    ' * depth}{names[feature[node]]} {sign} {threshold[node]:.3g}"
+            condition = f"{'    ' * depth}{names[feature[node]]} {sign} {_number(threshold[node])}"
             if len(last[child]) == 1:
                 yield f"{condition}: {min(last[child])}"
             elif max_depth is not None and depth + 1 >= max_depth:
@@ -57,7 +62,7 @@ def rules(
 
 def tree_of(model: CommandedAlgorithm | BehaviorPolicy, tree: int = 0) -> Any:
     """
-    One of scikit-learn's decision trees.
+    One of scikit-learn's decision trees, with thresholds in the units of the user.
 
     :param model: a model with a ``ForestPolicy`` of decision trees, random forests or extra trees, or that policy
     :param tree: its number, from zero
@@ -69,7 +74,25 @@ def tree_of(model: CommandedAlgorithm | BehaviorPolicy, tree: int = 0) -> Any:
     trees = estimator.estimators_ if isinstance(estimator, FORESTS) else [estimator]
     if not 0 <= tree < len(trees):
         raise ValueError(f"tree={tree}: there are trees from 0 to {len(trees) - 1}")
-    return trees[tree]
+    policy: Any = policy_of(model)
+    return trees[tree] if policy.learned.scaling is None else _in_units_of_the_user(trees[tree], policy.learned.scaling)
+
+
+def _in_units_of_the_user(tree: Any, scaling: Scaling) -> Any:
+    """A copy that shows what it compares inputs with; it is not to decide anything."""
+    state = tree.tree_.__getstate__()
+    nodes = state["nodes"].copy()
+    splits = nodes["left_child"] >= 0
+    nodes["threshold"][splits] = scaling.thresholds(nodes["feature"][splits], nodes["threshold"][splits])
+    copied = copy.copy(tree)
+    copied.tree_ = Tree(tree.tree_.n_features, tree.tree_.n_classes, tree.tree_.n_outputs)
+    copied.tree_.__setstate__({**state, "nodes": nodes})
+    return copied
+
+
+def _number(threshold: float) -> str:
+    """Three digits, or all before the decimal point."""
+    return f"{threshold:.0f}" if _LARGE <= abs(threshold) < _HUGE else f"{threshold:.3g}"
 
 
 def node_actions(model: CommandedAlgorithm | BehaviorPolicy, tree: int = 0) -> list[str]:
@@ -105,6 +128,21 @@ def checked_input_names(policy: BehaviorPolicy, names: list[str] | None) -> list
             f"names has {len(names)} entries, and there are {len(by_index)} inputs, those of the command included"
         )
     return names or by_index
+
+
+def read_names(policy: BehaviorPolicy, names: list[str] | None) -> list[str]:
+    """
+    What the trees of a policy compare: inputs, and sums of commands without what each step contributes.
+
+    :param policy: a forest
+    :param names: as in :func:`checked_input_names`
+    """
+    names = list(checked_input_names(policy, names))
+    scaling = policy.learned.scaling if isinstance(policy, ForestPolicy) and policy.learned is not None else None
+    if scaling is not None:
+        for column in np.flatnonzero(scaling.per_step):
+            names[column] += f" - {scaling.per_step[column]:.6g} x {names[scaling.horizon]}"
+    return names
 
 
 def class_names(model: CommandedAlgorithm | BehaviorPolicy) -> list[str] | None:

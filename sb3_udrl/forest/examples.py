@@ -25,7 +25,7 @@ class Examples(NamedTuple):
     :param held_out: transitions that are looked at only afterwards, ``(n,)``
     """
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[np.floating[Any]]
     actions: Array
     weights: NDArray[np.float64] | None
     held_out: NDArray[np.bool_]
@@ -52,19 +52,20 @@ def count_inputs(observation_space: spaces.Space[Any], n_command_inputs: int) ->
     return sum(int(np.prod(part.shape or ())) for part in parts) + n_command_inputs
 
 
-def to_inputs(observations: Any, command: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_inputs(observations: Any, command: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
     """
     One row of numbers per situation: the observation, the parts of a dictionary one after the other, then the command.
 
     :param observations: arrays or tensors ``(n, *observation_shape)``, or a dictionary of such
     :param command: as the command space makes it, NaN where a part is not asked for, ``(n, n_command_inputs)``
-    :return: ``(n, n_inputs)``
+    :return: ``(n, n_inputs)``, in double precision where single precision would lose something
     :raises ValueError: if a number of the observation is not finite
     """
     n = len(command)
     parts = list(observations.values()) if isinstance(observations, dict) else [observations]
     columns = [(part.cpu().numpy() if isinstance(part, th.Tensor) else part).reshape(n, -1) for part in parts]
-    inputs = np.concatenate([*columns, command], axis=1, dtype=np.float32)
+    double = any(column.dtype.itemsize >= 4 and column.dtype != np.float32 for column in columns)
+    inputs: NDArray[Any] = np.concatenate([*columns, command], axis=1, dtype=np.float64 if double else np.float32)
     if not np.isfinite(inputs[:, : -command.shape[1]]).all() or np.isinf(command).any():
         raise ValueError("the observation or the command holds NaN or infinity: forests decide by finite numbers only")
     return inputs

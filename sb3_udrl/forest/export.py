@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.forest.policy import ForestPolicy
+from sb3_udrl.forest.scaling import Scaling
 from sb3_udrl.saving.files import written_at_once
+from sb3_udrl.statistics.moments import CLIP
 
 
 def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
     """
     Write what was learned to an ONNX file.
 
-    Its input ``X``, single precision, ``(n, n_inputs)``, is what :func:`~sb3_udrl.forest.examples.to_inputs` makes: the
-    observation as one row, then the command as ``policy.command_space.inputs`` makes it. For discrete
-    actions its outputs are ``action``, the most likely one, ``(n,)`` or ``(n, n_components)``, and ``probabilities`` of the
-    actions that the data held; for continuous ones it is ``variable``, the mean, ``(n, n_components)``.
+    Its input ``X``, ``(n, n_inputs)``, is what :func:`~sb3_udrl.forest.examples.to_inputs` makes: the observation as one row,
+    then the command as ``policy.command_space.inputs`` makes it. It is of single precision, or double where the forest scales
+    its inputs. For discrete actions its outputs are ``action``, the most likely one, ``(n,)`` or ``(n, n_components)``, and
+    ``probabilities`` of the actions that the data held; for continuous ones it is ``variable``, the mean,
+    ``(n, n_components)``.
 
     :param policy: a fitted policy, ``model.policy``
     :param path: file to write
@@ -45,10 +48,46 @@ def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
     except Exception as error:  # of many kinds
         message = f"skl2onnx cannot export {type(estimator).__name__}: {str(error)[:200]}. Random forests and extra trees work"
         raise ValueError(message) from error
+    if policy.learned.scaling is not None:
+        _scale_inputs(exported, policy.learned.scaling)
     if isinstance(policy.head, DiscreteHead):
         _name_actions(exported, [v + s for v, s in zip(policy.learned.present, policy.head.start, strict=True)])
     with written_at_once(path, ".onnx") as target:
         pathlib.Path(target).write_bytes(exported.SerializeToString())
+
+
+def _scale_inputs(exported: Any, scaling: Scaling) -> None:
+    """Let the estimator read ``X`` by :meth:`Scaling.read <sb3_udrl.forest.scaling.Scaling.read>`."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = exported.graph
+    for node in graph.node:
+        node.input[:] = ["read" if name == "X" else name for name in node.input]
+    (given,) = graph.input
+    given.type.tensor_type.elem_type = TensorProto.DOUBLE
+    numbers = {**scaling._asdict(), "horizon": np.array([scaling.horizon]), "bounds": scaling.bounds, "clip": np.array([CLIP])}
+    graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in numbers.items())
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
+        ("Gather", ["X", "horizon"], "steps", {"axis": 1}),
+        ("Mul", ["steps", "per_step"], "of_steps", {}),
+        ("Sub", ["X", "of_steps"], "beyond", {}),
+        ("Sub", ["beyond", "mean"], "differences", {}),
+        ("Mul", ["differences", "factor"], "scaled", {}),
+        ("Abs", ["scaled"], "size", {}),
+        ("Min", ["size", "bounds"], "near", {}),
+        ("Sub", ["size", "near"], "rest", {}),
+        ("Mul", ["rest", "clip"], "clipped", {}),
+        ("Max", ["size", "clip"], "divisor", {}),
+        ("Div", ["clipped", "divisor"], "further", {}),
+        ("Add", ["near", "further"], "drawn_in", {}),
+        ("Sign", ["scaled"], "sign", {}),
+        ("Mul", ["sign", "drawn_in"], "in_doubles", {}),
+        ("Cast", ["in_doubles"], "read", {"to": TensorProto.FLOAT}),
+    ]
+    first = [helper.make_node(kind, inputs, [output], **options) for kind, inputs, output, options in steps]
+    nodes = [*first, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _name_actions(exported: Any, actions: list[NDArray[np.int64]]) -> None:

@@ -14,6 +14,7 @@ from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.forest.estimators import fit, fit_classes
 from sb3_udrl.forest.examples import Examples
 from sb3_udrl.forest.inference import Predictor, make_predictor
+from sb3_udrl.forest.scaling import Scaling
 from sb3_udrl.spaces.actions import BoxRange, into_space
 
 Floats = NDArray[np.floating[Any]]
@@ -47,11 +48,29 @@ class Learned(NamedTuple):
     :param estimator: fitted to inputs ``(n, n_inputs)``; its classes count through the values in ``present``
     :param present: the values of each component of discrete actions that the data held; else empty
     :param deviation: of continuous actions from what the estimator says, ``(n_components,)``; else empty
+    :param scaling: how inputs are scaled before the estimator reads them; None if it reads them as they are
     """
 
     estimator: Any
     present: list[Indices]
     deviation: NDArray[np.float64]
+    scaling: Scaling | None = None
+
+    def read(self, inputs: Floats) -> NDArray[np.float32]:
+        """
+        :param inputs: in the units of the user, ``(n, n_inputs)``
+        :return: as the estimator reads them, ``(n, n_inputs)``
+        """
+        return inputs.astype(np.float32, copy=False) if self.scaling is None else self.scaling.read(inputs)
+
+    def predictor(self, n_jobs: int = 1) -> Predictor:
+        """
+        What the estimator says about inputs in the units of the user.
+
+        :param n_jobs: as for :func:`~sb3_udrl.forest.inference.make_predictor`
+        """
+        predict = make_predictor(self.estimator, n_jobs)
+        return lambda inputs: predict(self.read(inputs))
 
 
 class DiscreteHead:
@@ -89,18 +108,20 @@ class DiscreteHead:
         """
         return [np.unique(column) for column in self.to_indices(actions).T]
 
-    def fit(self, estimator: Any, examples: Examples) -> Learned:
+    def fit(self, estimator: Any, examples: Examples, scaling: Scaling | None = None) -> Learned:
         """
         Fit a classifier.
 
         :param estimator: an unfitted one
         :param examples: what was done
+        :param scaling: how it reads inputs
         """
-        indices = self.to_indices(examples.actions)
+        unfitted, indices = Learned(estimator, [], np.zeros(0), scaling), self.to_indices(examples.actions)
         present = self.present(examples.actions)
         # Classes without gaps: some estimators take no others
         classes = np.stack([np.searchsorted(*pair) for pair in zip(present, indices.T, strict=True)], axis=1)
-        return Learned(fit_classes(estimator, examples.inputs, classes, examples.weights), present, np.zeros(0))
+        fitted = fit_classes(estimator, unfitted.read(examples.inputs), classes, examples.weights)
+        return unfitted._replace(estimator=fitted, present=present)
 
     def outputs(self, learned: Learned | None, n_jobs: int = 1) -> Predictor:
         """
@@ -117,11 +138,11 @@ class DiscreteHead:
         if all(len(values) == 1 for values in present):
             certain = np.arange(most) == np.stack(present)
             return lambda inputs: np.repeat(certain[None].astype(np.float64), len(inputs), axis=0)
-        predict = make_predictor(learned.estimator, n_jobs)
+        predict = learned.predictor(n_jobs)
         if all(len(values) == most for values in present):
             return predict
 
-        def probabilities(inputs: NDArray[np.float32]) -> Floats:
+        def probabilities(inputs: Floats) -> Floats:
             predicted = predict(inputs)
             complete = np.zeros((len(inputs), n_components, most))
             for component, values in enumerate(present):
@@ -229,19 +250,21 @@ class ContinuousHead:
         self.center = tried.center.ravel()
         self.spread = np.where(tried.bounded, tried.half / np.sqrt(3), 1.0).ravel()  # of uniform draws, or normal ones
 
-    def fit(self, estimator: Any, examples: Examples) -> Learned:
+    def fit(self, estimator: Any, examples: Examples, scaling: Scaling | None = None) -> Learned:
         """
         Fit a regressor and measure the deviation from it.
 
         :param estimator: is fitted in place
         :param examples: what was done; some episodes of it held out
+        :param scaling: how it reads inputs
         """
+        learned = Learned(estimator, [], np.zeros(0), scaling)
         seen = examples.part(held_out=False)
         actions = seen.actions.reshape(len(seen.actions), -1).astype(np.float64)
-        fit(estimator, seen.inputs, actions, seen.weights)
+        fit(estimator, learned.read(seen.inputs), actions, seen.weights)
         unseen = examples.part(held_out=True) if examples.held_out.any() else seen
-        errors = unseen.actions.reshape(len(unseen.actions), -1) - make_predictor(estimator)(unseen.inputs)[:, :, 0]
-        return Learned(estimator, [], np.sqrt(np.average(errors**2, axis=0, weights=unseen.weights)))
+        errors = unseen.actions.reshape(len(unseen.actions), -1) - learned.predictor()(unseen.inputs)[:, :, 0]
+        return learned._replace(deviation=np.sqrt(np.average(errors**2, axis=0, weights=unseen.weights)))
 
     def outputs(self, learned: Learned | None, n_jobs: int = 1) -> Predictor:
         """
@@ -252,7 +275,7 @@ class ContinuousHead:
         """
         if learned is None:
             return lambda inputs: np.repeat(self.center[None, :, None], len(inputs), axis=0)
-        return make_predictor(learned.estimator, n_jobs)
+        return learned.predictor(n_jobs)
 
     def check(self, learned: Learned) -> None:
         """

@@ -16,7 +16,7 @@ from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sb3_udrl.forest.estimators import threads
 
 Floats = NDArray[np.floating[Any]]
-Predictor = Callable[[NDArray[np.float32]], Floats]
+Predictor = Callable[[Floats], Floats]
 
 _WORTH_THREADS = 1000  # rows; with fewer, threads cost more than they save
 

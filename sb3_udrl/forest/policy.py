@@ -16,6 +16,7 @@ from sb3_udrl.forest.estimators import can_grow, make_estimator, prepare, rejuve
 from sb3_udrl.forest.examples import Examples, count_inputs, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
+from sb3_udrl.forest.scaling import make_scaling
 from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport, Noise
 
@@ -173,18 +174,22 @@ class ForestPolicy(BehaviorPolicy):
             holds_out=isinstance(self.head, ContinuousHead),
         )
         with threads(self.n_jobs):
-            learned = self.head.fit(self._with_kept_trees(estimator, examples), examples)
+            if (kept := self._with_kept_trees(estimator, examples)) is not None:
+                learned = self.head.fit(kept.estimator, examples, kept.scaling)
+            else:
+                learned = self.head.fit(estimator, examples, make_scaling(examples.inputs, self.command_space))
         self.take_over(learned, now)
         few = slice(None, None, len(examples.inputs) // _N_LOOKED_AT + 1)
         metrics = self.head.metrics(self.outputs(examples.inputs[few]), learned, examples.actions[few])
         return FitReport(1, {**metrics, "n_examples": len(examples.inputs)})
 
-    def _with_kept_trees(self, fresh: Any, examples: Examples) -> Any:
-        """Where only some trees are exchanged, the forest with the others, unless the data hold other actions than before."""
+    def _with_kept_trees(self, fresh: Any, examples: Examples) -> Learned | None:
+        """Where only some trees are exchanged, the forest with the others; None if the data hold other actions than before."""
         if self.new_trees is None or self.learned is None or not isinstance(self.head, DiscreteHead):
-            return fresh
-        unchanged = map(np.array_equal, self.head.present(examples.actions), self.learned.present)
-        return rejuvenated(fresh, self.learned.estimator, self.new_trees) if all(unchanged) else fresh
+            return None
+        if not all(map(np.array_equal, self.head.present(examples.actions), self.learned.present)):
+            return None
+        return self.learned._replace(estimator=rejuvenated(fresh, self.learned.estimator, self.new_trees))
 
     def _is_due(self, now: Progress) -> bool:
         last = self._last_fit if now.n_episodes >= self._last_fit.n_episodes else Progress(0, 0, self._last_fit.n_stored)

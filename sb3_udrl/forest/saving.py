@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 from sb3_udrl.forest.checks import check_estimators, check_objects, check_trial
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned
 from sb3_udrl.forest.native_parts import from_plain, to_plain
+from sb3_udrl.forest.scaling import Scaling
 from sb3_udrl.saving.trust import Untrusted, trusted_names
 
 # Data without methods of their own, which skops leaves to the user
@@ -41,7 +42,12 @@ def to_bytes(learned: Learned, progress: tuple[int, ...]) -> bytes:
     :param learned: what was learned
     :param progress: plain numbers to keep with it
     """
-    content = {**to_plain(learned._asdict()), "progress": list(progress), "scikit-learn": sklearn.__version__}
+    scaling = None if learned.scaling is None else learned.scaling._asdict()
+    content = {
+        **to_plain({**learned._asdict(), "scaling": scaling}),
+        "progress": list(progress),
+        "scikit-learn": sklearn.__version__,
+    }
     return skops.io.dumps(content, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
@@ -75,7 +81,13 @@ def _from_bytes(content: bytes, n_inputs: int, head: DiscreteHead | ContinuousHe
     progress, version = loaded["progress"], loaded["scikit-learn"]
     if len(progress) != 3 or not all(type(number) is int and number >= 0 for number in progress):
         raise ValueError(f"its progress is {progress!r} instead of three counts")
-    learned = Learned(*(loaded[name] for name in Learned._fields))
+    scaling = loaded.get("scaling")  # revisions before 0.2 had none
+    learned = Learned(
+        loaded["estimator"],
+        loaded["present"],
+        loaded["deviation"],
+        None if scaling is None else Scaling.restored(scaling, n_inputs),
+    )
     check_estimators(learned.estimator, n_inputs)
     check_trial(learned, n_inputs, head)
     if version != sklearn.__version__:

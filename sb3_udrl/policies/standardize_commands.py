@@ -29,8 +29,7 @@ class CommandStandardizer(Standardizer):
         names = command_space.input_names
         super().__init__(len(names))
         self.horizon = names.index("horizon") if "horizon" in names else -1
-        complete = self.horizon >= 0 and not command_space.partial
-        self.sums = [names.index(part.name) for part in command_space.parts if part.sums and complete]
+        self.sums = summed_columns(command_space)
         self.register_buffer("per_step", th.zeros(len(names)))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -56,6 +55,17 @@ class CommandStandardizer(Standardizer):
             return commands
         exact = commands if commands.device.type == "mps" else commands.double()  # MPS has no doubles
         return exact - self.per_step * exact[:, self.horizon, None]
+
+
+def summed_columns(command_space: CommandSpace) -> list[int]:
+    """
+    Which inputs are sums over the steps of a horizon that is always asked for with them.
+
+    :param command_space: the commands
+    """
+    names = command_space.input_names
+    complete = "horizon" in names and not command_space.partial
+    return [names.index(part.name) for part in command_space.parts if part.sums and complete]
 
 
 def common_amount(sums: th.Tensor, horizons: th.Tensor) -> float:
