@@ -124,6 +124,13 @@ def test_every_operation_of_the_interpreter():
     )
 
 
+@pytest.mark.parametrize(("n_episodes", "retention"), [(1, "recent"), (12, "best"), (40, "mixed")])
+def test_add_all(n_episodes, retention):
+    buffer, rng = random_buffer(3, "vectors", n_episodes, retention=retention, buffer_size=60), np.random.default_rng(4)
+    others = random_buffer(5, "vectors", 12, buffer_size=1000)
+    check_all_interrupts(buffer, lambda each: each.add_all(others), random_episode(buffer, rng))
+
+
 @pytest.mark.parametrize(
     "call",
     [

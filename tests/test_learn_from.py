@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -26,6 +27,21 @@ def pays_its_action(n=60, steps=4, seed=0):
         observations = rng.uniform(-1, 1, (steps, 2)).astype(np.float32)
         episodes.append(Episode(observations, np.full(steps, action), np.full(steps, float(action))))
     return episodes
+
+
+class PaysItsAction(gym.Env):
+    """What :func:`pays_its_action` is a recording of."""
+
+    observation_space, action_space = OBSERVATIONS, ACTIONS
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.now = 0
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32), {}
+
+    def step(self, action):
+        self.now += 1
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32), float(action), self.now == 4, False, {}
 
 
 def offline_model(policy="CommandPolicy", observation_space=OBSERVATIONS, action_space=ACTIONS, **kwargs):
@@ -174,3 +190,25 @@ def test_training_on_nothing_says_where_episodes_come_from():
     model.replay_buffer.add(pays_its_action(1)[0])
     model.train(10, 8)
     assert model._n_updates == 10
+
+
+@pytest.mark.parametrize("commands", ["absolute", "any"])
+def test_a_model_without_an_environment_takes_as_many_as_it_is_given(commands):
+    further = {"temperature": [0.5, 1.0], "epsilon": [0.0, 0.1], "warm_up": "mixed"}
+    model = offline_model(commands=commands, **further).learn_from(pays_its_action(), 20)
+    before, n_updates = parameters_of(model), model._n_updates
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        model.set_env(make_vec(Scripted, 3))
+    assert model.n_envs == 1 and model.env is None
+    model.set_env(make_vec(PaysItsAction, 3))
+    assert model.n_envs == 3
+    assert_same_parameters(parameters_of(model), before)
+    model.learn(96)
+    assert model.num_timesteps == 96 and model._n_updates > n_updates
+    with pytest.raises(AssertionError, match="different from the number of environments"):
+        model.set_env(make_vec(PaysItsAction, 2))
+
+
+def test_of_a_long_recording_the_newest_episodes_that_fit_are_kept():
+    model = offline_model(buffer_size=40).learn_from(pays_its_action(), 20)
+    assert model.replay_buffer.n_transitions == 40 and model.replay_buffer.n_transitions_added == 240

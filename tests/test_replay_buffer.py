@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers import assert_same_batches, episode, hindsight, small_buffer
-from random_buffers import content, same
+from random_buffers import RETENTIONS, content, random_buffer, same
 
 from sb3_udrl import EpisodicReplayBuffer
 from sb3_udrl.buffers import Episode
+from sb3_udrl.buffers.retention import RETENTIONS as RULES
 
 
 def image_buffer(capacity=1000):
@@ -369,3 +370,32 @@ def test_whether_episodes_differ(returns, lengths, differ):
     for total, length in zip(returns, lengths, strict=True):
         buffer.add(episode([total] + [0] * (length - 1)))
     assert buffer.has_differences() == differ
+
+
+@pytest.mark.parametrize("retention", RETENTIONS)
+@pytest.mark.parametrize("buffer_size", [1, 60, 200, 10_000])
+def test_all_episodes_of_another_buffer_at_once(retention, buffer_size):
+    """Where one by one does the same, all at once keeps the same; else what the rule keeps of all together."""
+    others = random_buffer(2, "dictionary", 30, 10_000)
+    at_once, one_by_one = (random_buffer(1, "dictionary", 30, buffer_size, retention=retention) for _ in range(2))
+    returns, lengths = np.append(at_once.returns, others.returns), np.append(at_once.lengths, others.lengths)
+    at_once.add_all(others)
+    for i in range(others.n_episodes):
+        one_by_one.add(others.episode(i))
+    kept = RULES[retention](returns, lengths, buffer_size, np.inf)
+    np.testing.assert_array_equal(at_once.returns, returns[kept])
+    if retention == "recent" or buffer_size == 10_000:
+        assert same(content(at_once), content(one_by_one))
+    assert at_once.n_episodes_added == one_by_one.n_episodes_added
+    assert at_once.n_transitions_added == one_by_one.n_transitions_added
+    content(at_once)
+
+
+def test_another_buffer_of_which_nothing_is_kept_or_with_no_episodes():
+    buffer, others = small_buffer(3, retention="best"), small_buffer()
+    buffer.add(episode([9, 9, 9]))
+    buffer.add_all(others)
+    others.add(episode([1, 1]))
+    buffer.add_all(others)
+    assert buffer.returns.tolist() == [27] and buffer.n_episodes_added == 2 and buffer.n_transitions_added == 5
+    small_buffer().add_all(small_buffer())

@@ -20,7 +20,7 @@ from sb3_udrl.buffers.older import upgraded
 from sb3_udrl.buffers.plain import check_settings, plain_arrays, restored_storage
 from sb3_udrl.buffers.retention import RETENTIONS
 from sb3_udrl.buffers.sampling import SAMPLINGS
-from sb3_udrl.buffers.storage import by_name, empty_storage, find, sums_to_come
+from sb3_udrl.buffers.storage import Storage, by_name, empty_storage, find, sums_to_come
 from sb3_udrl.buffers.stored_episodes import StoredEpisodes
 
 _MOST = float(np.finfo(np.float32).max)
@@ -114,10 +114,28 @@ class EpisodicReplayBuffer(StoredEpisodes):
         """
         rows, total = self._rows(episode)
         storage = self._storage.with_episode(rows, total, episode.truncated)
-        max_episodes = self.max_episodes or np.inf
-        if storage.n_transitions > self.buffer_size or len(storage.lengths) > max_episodes:
-            returns = storage.episodes["returns"].rows
-            storage = storage.only(RETENTIONS[self.retention](returns, storage.lengths, self.buffer_size, max_episodes))
+        if storage.n_transitions > self.buffer_size or len(storage.lengths) > (self.max_episodes or np.inf):
+            storage = storage.only(self._kept(storage.episodes["returns"].rows, storage.lengths))
+        self._store(storage)
+
+    def add_all(self, others: StoredEpisodes) -> None:
+        """
+        Store the episodes of another buffer, those alone that the rule of ``retention`` keeps of all together.
+
+        All of that happens or nothing, also if it is interrupted.
+
+        :param others: a buffer of the same spaces and amounts; its columns are not taken over
+        """
+        keep = self._kept(np.append(self.returns, others.returns), np.append(self.lengths, others.lengths))
+        ours, theirs = np.split(keep, [self.n_episodes])
+        storage = self._storage.with_episodes_of(others._storage, np.flatnonzero(theirs))
+        self._store(storage if ours.all() else storage.only(np.append(ours, np.ones(theirs.sum(), dtype=np.bool_))))
+
+    def _kept(self, returns: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some episodes a buffer of this size keeps, oldest first."""
+        return RETENTIONS[self.retention](returns, lengths, self.buffer_size, self.max_episodes or np.inf)
+
+    def _store(self, storage: Storage) -> None:
         self._storage = storage
         if storage.n_rows - storage.n_transitions > storage.n_rows // 16:
             self._close_gaps()

@@ -111,6 +111,27 @@ class Storage:
             self.n_transitions_added + length,
         )
 
+    def with_episodes_of(self, other: Storage, which: NDArray[np.int64]) -> Storage:
+        """
+        With episodes of another storage, whose counters are added in full.
+
+        :param other: has the same steps, but for columns, which begin as NaN
+        :param which: indices of the episodes, oldest first
+        """
+        rows, lengths = other.rows_of_episodes(which), other.lengths[which]
+        steps = {
+            name: array.extended(np.full(len(rows), np.nan) if name.startswith("columns/") else other.steps[name].rows[rows])
+            for name, array in self.steps.items()
+        }
+        table = {name: array.rows[which] for name, array in other.episodes.items()}
+        table["starts"] = self.n_rows + np.cumsum(lengths) - lengths
+        return Storage(
+            steps,
+            {name: array.extended(table[name]) for name, array in self.episodes.items()},
+            self.n_episodes_added + other.n_episodes_added,
+            self.n_transitions_added + other.n_transitions_added,
+        )
+
     def only(self, mask: NDArray[np.bool_]) -> Storage:
         """
         Without some episodes.

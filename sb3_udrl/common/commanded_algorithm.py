@@ -110,13 +110,37 @@ class CommandedAlgorithm(OfflineLearning):
         self.hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)
         if stored is not None:
             self.hindsight = self.hindsight.restored(stored)
-        self._running = RunningEpisodes(
-            self.observation_space, self.action_space, self.command_space, self.n_envs, self.max_episode_steps
-        )
+        self._setup_envs()
         self._command_sampler = make_command_sampler(self.command_sampler, self.command_sampler_kwargs)
         self._command_sampler.init_callback(self)
         self._logger = Logger(folder=None, output_formats=[])  # so that train() works before learn()
         self._stores_raw_obs = True
+
+    def _setup_envs(self) -> None:
+        """Make all that there is one of for each environment."""
+        self._running = RunningEpisodes(
+            self.observation_space, self.action_space, self.command_space, self.n_envs, self.max_episode_steps
+        )
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """
+        Set the environment to learn from, as in SB3. A model that has none yet takes as many environments as are given.
+
+        :param env: the environment
+        :param force_reset: reset it before training
+        :raises ValueError: if its spaces are others than those of the model, which is left as it was
+        """
+        env = self._wrap_env(env, self.verbose)
+        before = self.n_envs
+        if self.env is None:
+            self.n_envs = env.num_envs
+        try:
+            super().set_env(env, force_reset)
+        except BaseException:
+            self.n_envs = before
+            raise
+        if self.n_envs != before:
+            self._setup_envs()
 
     @property
     def replay_buffer(self) -> EpisodicReplayBuffer:

@@ -91,8 +91,7 @@ class OfflineLearning(SavedAlgorithm):
         learn_from_episodes(
             self, recorded.buffer, gradient_steps, best, validation_fraction, patience, log_interval, progress_bar
         )
-        for index in range(recorded.buffer.n_episodes):
-            self.replay_buffer.add(recorded.buffer.episode(index))
+        self.replay_buffer.add_all(recorded.buffer)
         return self
 
     def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:

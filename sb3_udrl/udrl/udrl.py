@@ -170,12 +170,15 @@ class UDRL(CommandedAlgorithm):
         super()._setup_model()
         self.policy.guidance = self.guidance
         self.obedience = self._make_obedience()
+        self._n_measured = 0  # episodes of practice that the score card has seen
+        self._obedient_until = self.num_timesteps  # the obedient behavior function has learned for the steps until then
+
+    def _setup_envs(self) -> None:
+        super()._setup_envs()
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
         self._noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
         self._practicing = np.zeros(self.n_envs, dtype=np.bool_)  # which running episodes practice obedience
         self._practice_temperature = np.zeros((self.n_envs, 1), dtype=np.float32)
-        self._n_measured = 0  # episodes of practice that the score card has seen
-        self._obedient_until = self.num_timesteps  # the obedient behavior function has learned for the steps until then
         self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
 
