@@ -178,7 +178,7 @@ def test_dict_observations(tmp_path):
     nested = {**DATA, "observations": {"a": DATA["observations"], "b": np.arange(8) % 5}}
     buffer = read_episodes(nested, empty(space)).buffer
     write_recording(tmp_path / "data", buffer)
-    assert sorted(load_arrays(tmp_path / "data.npz"))[:3] == ["actions", "observations/a", "observations/b"]
+    assert {"actions", "observations/a", "observations/b"} <= set(load_arrays(tmp_path / "data.npz"))
     again = read_episodes(tmp_path / "data.npz", empty(space)).buffer
     assert again.episode(2).observations["b"].tolist() == buffer.episode(2).observations["b"].tolist() == [3, 4, 0]
 

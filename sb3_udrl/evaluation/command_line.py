@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import gymnasium as gym
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.algorithms import ALGORITHMS
@@ -17,17 +19,22 @@ from sb3_udrl.evaluation.environments import make_evaluation_env, one_line, sett
 MISTAKES = (gym.error.Error, ImportError, TypeError, ValueError, AttributeError, AssertionError, OSError)
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, algorithms: Iterable[str] = ALGORITHMS, nargs: Any = None) -> None:
     """
     ``MODEL --env ENV``, ``--algo``, ``--seed`` and ``--vec-normalize``.
 
     :param parser: gets these arguments
+    :param algorithms: names to choose from
+    :param nargs: ``"?"`` if the model may be left away
     """
     parser.add_argument(
-        "model", type=Path, help="saved model (.zip); the Zoo's folder beside it says how its environment is made"
+        "model",
+        type=Path,
+        nargs=nargs,
+        help="saved model (.zip); the Zoo's folder beside it says how its environment is made",
     )
     parser.add_argument("--env", help="environment id, also module:id; by default what the Zoo noted beside the model")
-    parser.add_argument("--algo", default="udrl", choices=sorted(ALGORITHMS), help="algorithm (default: %(default)s)")
+    parser.add_argument("--algo", default="udrl", choices=sorted(algorithms), help="algorithm (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environment (default: %(default)s)")
     parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
 
@@ -40,6 +47,20 @@ def load_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tup
     :param args: what it parsed; ``args.env`` is filled in
     :return: the model, on the CPU, and eight environments
     :raises SystemExit: if something cannot be loaded, after a line that says what and why
+    """
+    model, env = load_any_model(parser, args, ALGORITHMS)
+    return cast(CommandedAlgorithm, model), env
+
+
+def load_any_model(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, algorithms: Mapping[str, type[BaseAlgorithm]]
+) -> tuple[BaseAlgorithm, VecEnv]:
+    """
+    As :func:`load_model`, of any algorithm.
+
+    :param parser: where :func:`add_model_arguments` was called
+    :param args: what it parsed; ``args.env`` is filled in
+    :param algorithms: algorithms by name
     """
     model = args.model if args.model.is_file() else Path(f"{args.model}.zip")
     if not model.is_file():
@@ -60,7 +81,7 @@ def load_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tup
     except MISTAKES as error:
         fail(parser, f"--env {args.env}: {one_line(error)}")
     try:
-        loaded = ALGORITHMS[args.algo].load(model, env=env, device="cpu")
+        loaded = algorithms[args.algo].load(model, env=env, device="cpu")
     except Exception as error:  # damaged files, and those of other algorithms, go wrong in many ways
         fail(parser, f"{model} with --env {args.env}: {one_line(error)}")
     assert loaded.env is not None

@@ -10,7 +10,8 @@ import numpy as np
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import map_observation
-from sb3_udrl.recordings.arrays import from_arrays, load_arrays
+from sb3_udrl.recordings.arrays import from_arrays
+from sb3_udrl.recordings.sources import open_recording
 
 
 class Recorded(NamedTuple):
@@ -29,15 +30,15 @@ def read_episodes(data: Any, buffer: EpisodicReplayBuffer) -> Recorded:
     """
     Read a recording.
 
-    :param data: the path of an ``.npz`` file; a dictionary of arrays ``observations, actions, rewards, terminals, timeouts``,
-        as D4RL has them; a Minari data set; trajectories of the imitation package, or a Hugging Face data set of such; a
-        replay buffer of SB3; or a list of ``Episode``
+    :param data: a name that :func:`~sb3_udrl.recordings.open_recording` takes; a dictionary of arrays ``observations, actions,
+        rewards, terminals, timeouts``, as D4RL has them; a Minari data set; trajectories of the imitation package, or a
+        Hugging Face data set of such; a replay buffer of SB3; or a list of ``Episode``
     :param buffer: empty; says by its spaces what is stored
     :raises FileNotFoundError: if there is no such file
     :raises ValueError: naming the episode, if it is not as the spaces say; or if no episode ends, or the form is unknown
     """
     if isinstance(data, str | pathlib.Path):
-        data = load_arrays(data)
+        data = open_recording(data)
     if isinstance(data, Mapping):
         return Recorded(*from_arrays(data, buffer))
     for reads, episodes in _FORMS:

@@ -14,14 +14,15 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 
 from sb3_udrl.buffers import EpisodeRecorder, EpisodicReplayBuffer
 from sb3_udrl.recordings.arrays import to_arrays
+from sb3_udrl.recordings.sources import describe_arrays
 from sb3_udrl.saving.files import written_at_once
 
 _NO_LIMIT = 2**31
 
 
-class _Listener:
+class EpisodeListener:
     """
-    Takes down the steps of an environment, raw, as long as it is attached.
+    Takes down the steps of an environment, raw, until it is detached; as a context, for as long as that lasts.
 
     :param env: the environment that is stepped
     """
@@ -36,11 +37,18 @@ class _Listener:
         self._recorder = EpisodeRecorder(self.observation_space, self.action_space, env.num_envs, _NO_LIMIT)
         self._last: Any = None  # observations before the next step
         self._whole = np.zeros(env.num_envs, dtype=np.bool_)  # whose running episode was seen from its start
+        self.closed = np.zeros(env.num_envs, dtype=np.bool_)  # whose further episodes are not taken down
         self._actions = np.zeros(0)
         self._step_async, self._step_wait, self._reset = self._env.step_async, self._env.step_wait, self._env.reset
         self._replaced = {name: vars(self._env).get(name) for name in ("step_async", "step_wait", "reset")}
         for name, listen in (("step_async", self._on_act), ("step_wait", self._on_step), ("reset", self._on_reset)):
             setattr(self._env, name, listen)
+
+    def __enter__(self) -> EpisodeListener:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.detach()
 
     def detach(self) -> None:
         """Leave the environment as it was."""
@@ -67,7 +75,7 @@ class _Listener:
             self._recorder.record(self._last, actions, rewards)
             for env in np.flatnonzero(dones).tolist():
                 episode = self._recorder.finish(env, infos[env].get("TimeLimit.truncated", False))
-                if self._whole[env]:
+                if self._whole[env] and not self.closed[env]:
                     self.buffer.add(episode)
         self._whole |= dones
         self._last = observations
@@ -84,13 +92,14 @@ class _Listener:
 
 def write_recording(path: str | pathlib.Path, buffer: EpisodicReplayBuffer) -> None:
     """
-    Write episodes to an ``.npz`` file, which appears only when it is complete.
+    Write episodes and their spaces to an ``.npz`` file, which appears only when it is complete.
 
     :param path: with or without ``.npz``
     :param buffer: the episodes
     """
+    about = describe_arrays(buffer.observation_space, buffer.action_space)
     with written_at_once(path, ".npz") as target, open(target, "wb") as file:
-        np.savez(file, **to_arrays(buffer))  # type: ignore[arg-type]
+        np.savez(file, **to_arrays(buffer), **about)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -102,13 +111,12 @@ def record_episodes(env: VecEnv, path: str | pathlib.Path) -> Iterator[EpisodicR
     :param path: of the ``.npz`` file
     :return: context of the episodes so far
     """
-    listener = _Listener(env)
-    try:
-        yield listener.buffer
-    finally:
-        listener.detach()
-        if listener.buffer.n_episodes:
-            write_recording(path, listener.buffer)
+    with EpisodeListener(env) as listener:
+        try:
+            yield listener.buffer
+        finally:
+            if listener.buffer.n_episodes:
+                write_recording(path, listener.buffer)
 
 
 class RecordEpisodes(BaseCallback):
@@ -125,12 +133,12 @@ class RecordEpisodes(BaseCallback):
         if save_freq < 1:
             raise ValueError(f"save_freq={save_freq}: must be at least 1")
         self.path, self.save_freq = path, save_freq
-        self._listener: _Listener | None = None
+        self._listener: EpisodeListener | None = None
         self._written = 0
 
     def _on_training_start(self) -> None:
         env = self.training_env
-        former, self._listener = self._listener, _Listener(env)
+        former, self._listener = self._listener, EpisodeListener(env)
         if former is not None:  # of a training before
             self._listener.buffer = former.buffer
         if np.all(self.model._last_episode_starts):  # the environment was reset just before
