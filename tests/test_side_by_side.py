@@ -14,6 +14,7 @@ from sb3_udrl import UDRL
 from sb3_udrl.buffers import Episode
 from sb3_udrl.commands.command import Command
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
 from sb3_udrl.policies.side_by_side import SideBySide
 
 NAN = np.nan
@@ -414,7 +415,8 @@ def test_a_given_temperature_holds_for_every_row_of_a_mixed_batch():
 
 
 def test_the_defaults_of_the_base_are_those_of_udrl():
-    ours, base = (inspect.signature(cls.__init__).parameters for cls in (UDRL, CommandedAlgorithm))
+    ours, loop, steps = (inspect.signature(cls.__init__).parameters for cls in (UDRL, CommandedAlgorithm, HindsightAlgorithm))
+    base = {**loop, **steps}
     shared = [name for name in base if name in ours and base[name].default is not inspect.Parameter.empty]
     assert len(shared) > 10
     assert {name: base[name].default for name in shared} == {name: ours[name].default for name in shared}

@@ -37,17 +37,13 @@ class CommandedModel(Protocol):
     batch_size: int
     gradient_steps: int | float
     max_episode_steps: int
-    commands: Any
-    label_kwargs: dict[str, dict[str, Any]] | None
-    replay_buffer_class: type[EpisodicReplayBuffer] | None
-    replay_buffer_kwargs: dict[str, Any] | None
     _running: Any
     _current_progress_remaining: float
     _num_timesteps_at_start: int
 
     @property
-    def replay_buffer(self) -> EpisodicReplayBuffer:
-        """The stored episodes."""
+    def replay_buffer(self) -> Any:
+        """What is stored."""
 
     @property
     def logger(self) -> Logger:
@@ -64,3 +60,12 @@ class CommandedModel(Protocol):
         :param same_envs: whether that had as many environments
         :return: takes it over
         """
+
+
+class HindsightModel(CommandedModel, Protocol):
+    """One that learns from steps of stored episodes."""
+
+    commands: Any
+    label_kwargs: dict[str, dict[str, Any]] | None
+    replay_buffer_class: type[EpisodicReplayBuffer] | None
+    replay_buffer_kwargs: dict[str, Any] | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
-from sb3_udrl.commands.model import CommandedModel
+from sb3_udrl.commands.model import CommandedModel, HindsightModel
 from sb3_udrl.policies import BehaviorPolicy
 
 
@@ -21,6 +21,21 @@ def check_arguments(model: CommandedModel) -> None:
             f"policy={model.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
             "If this is a saved model, load it with the algorithm that saved it"
         )
+    at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
+    for name, minimum in at_least.items():
+        if getattr(model, name) < minimum:
+            raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
+    if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
+        raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
+
+
+def make_replay_buffer(model: HindsightModel) -> EpisodicReplayBuffer:
+    """
+    An empty buffer of the class and with the arguments that were given.
+
+    :param model: a model whose attributes hold the arguments of its constructor
+    :raises ValueError: if an argument is out of its range or unknown
+    """
     if model.replay_buffer_class is not None and not issubclass(model.replay_buffer_class, EpisodicReplayBuffer):
         raise ValueError(
             f"replay_buffer_class={model.replay_buffer_class.__name__} stores transitions, UDRL learns from whole episodes: "
@@ -32,21 +47,6 @@ def check_arguments(model: CommandedModel) -> None:
             f"trailing_probability={trailing}: labels of advantages have no segments, leave it at 1 and set "
             "label_kwargs=dict(advantage=dict(gamma=...)) instead"
         )
-    at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
-    for name, minimum in at_least.items():
-        if getattr(model, name) < minimum:
-            raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
-    if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
-        raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
-
-
-def make_replay_buffer(model: CommandedModel) -> EpisodicReplayBuffer:
-    """
-    An empty buffer of the class and with the arguments that were given.
-
-    :param model: a model whose attributes hold the arguments of its constructor
-    :raises ValueError: if an argument is out of its range or unknown
-    """
     buffer_class = model.replay_buffer_class or EpisodicReplayBuffer
     kwargs = model.replay_buffer_kwargs or {}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
@@ -14,23 +14,21 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
+from sb3_udrl.buffers import Episode
 from sb3_udrl.buffers.arrays import map_observation
-from sb3_udrl.commands import CommandLike, CommandPart, CommandSampler, make_command_sampler, make_command_space
+from sb3_udrl.commands import CommandLike, CommandSampler, make_command_sampler
 from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
-from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, make_replay_buffer, parse_train_freq
+from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, parse_train_freq
 from sb3_udrl.common.logs import dump_logs, record_training
-from sb3_udrl.common.offline import OfflineLearning
-from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
 from sb3_udrl.common.running import RunningEpisodes, uncounted
-from sb3_udrl.labels import Hindsight
+from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
 from sb3_udrl.spaces.supported import check_action_space, check_bounds, check_observation_space
@@ -40,16 +38,17 @@ _OF_SETUP = ("command_space", "_running", "_command_sampler", "_stores_raw_obs")
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
 
 
-class CommandedAlgorithm(OfflineLearning):
+class CommandedAlgorithm(SavedAlgorithm):
     """
     Base of the algorithms: collect episodes under commands and learn from them, in turn. A subclass says how it acts
-    (:meth:`begin_acting`, :meth:`choose_actions`), what it asks of new episodes (:meth:`begin_episodes`) and how it learns
-    (:meth:`fit`).
+    (:meth:`begin_acting`, :meth:`choose_actions`), what it asks of new episodes (:meth:`begin_episodes`), what it stores of
+    them (:meth:`make_hindsight`) and how it learns (:meth:`fit`).
 
     Parameters are those of :class:`~sb3_udrl.UDRL` and of SB3's ``BaseAlgorithm``.
     """
 
     policy: BehaviorPolicy
+    hindsight: Any  # what is stored, as examples to learn from
     gamma: ClassVar[float] = 1.0  # commands speak of undiscounted returns; callbacks of others read it
 
     def __init__(
@@ -63,13 +62,9 @@ class CommandedAlgorithm(OfflineLearning):
         batch_size: int = 256,
         train_freq: int | tuple[int, str] = 250,
         gradient_steps: int | float = 0.1,
-        commands: str | Sequence[str | CommandPart] = "absolute",
         command_sampler: str | type[CommandSampler] = "adaptive",
         command_sampler_kwargs: dict[str, Any] | None = None,
-        label_kwargs: dict[str, dict[str, Any]] | None = None,
         max_episode_steps: int = 100_000,
-        replay_buffer_class: type[EpisodicReplayBuffer] | None = None,
-        replay_buffer_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
         **kwargs: Any,
     ) -> None:
@@ -89,9 +84,8 @@ class CommandedAlgorithm(OfflineLearning):
         )
         self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
-        self.commands, self.command_sampler, self.command_sampler_kwargs = commands, command_sampler, command_sampler_kwargs
-        self.label_kwargs, self.max_episode_steps = label_kwargs, max_episode_steps
-        self.replay_buffer_class, self.replay_buffer_kwargs = replay_buffer_class, replay_buffer_kwargs
+        self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
+        self.max_episode_steps = max_episode_steps
         self.rng = np.random.default_rng()
         self.outcomes = Outcomes(stats_window_size)  # of recent episodes under commands
         self._n_updates = 0
@@ -99,17 +93,13 @@ class CommandedAlgorithm(OfflineLearning):
         self._was_filled = False  # the replay buffer, before learning
 
     def _setup_model(self) -> None:
-        upgrade_settings(self)
-        self.command_space = make_command_space(self.commands)
+        self.command_space = self.make_command_space()
         check_arguments(self)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
         self.policy = self._made_policy().to(self.device)
-        stored = stored_episodes(self)  # by ``save(include=...)``
-        self.hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)
-        if stored is not None:
-            self.hindsight = self.hindsight.restored(stored)
+        self.hindsight = self.make_hindsight()
         self._setup_envs()
         self._command_sampler = make_command_sampler(self.command_sampler, self.command_sampler_kwargs)
         self._command_sampler.init_callback(self)
@@ -143,8 +133,8 @@ class CommandedAlgorithm(OfflineLearning):
             self._setup_envs()
 
     @property
-    def replay_buffer(self) -> EpisodicReplayBuffer:
-        """The stored episodes."""
+    def replay_buffer(self) -> Any:
+        """What is stored."""
         return self.hindsight.buffer
 
     @property
@@ -164,6 +154,14 @@ class CommandedAlgorithm(OfflineLearning):
             self.rng.bit_generator.state = np.random.default_rng([seed, 1]).bit_generator.state
 
     # What a subclass says
+
+    @abstractmethod
+    def make_command_space(self) -> CommandSpace:
+        """The commands that the model takes."""
+
+    @abstractmethod
+    def make_hindsight(self) -> Any:
+        """What is stored, as examples to learn from; it begins with what ``save(include=["replay_buffer"])`` wrote."""
 
     def make_policy(self) -> BehaviorPolicy:
         """The behavior function, not yet on its device."""
@@ -397,13 +395,6 @@ class CommandedAlgorithm(OfflineLearning):
             self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
 
     # SB3's hooks
-
-    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
-        if policy_name == "ForestPolicy":
-            from sb3_udrl.forest import ForestPolicy  # needs an extra, and is slow to import
-
-            return ForestPolicy
-        return super()._get_policy_from_name(policy_name)
 
     def _setup_learn(
         self,

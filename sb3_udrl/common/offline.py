@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
-from sb3_udrl.commands.model import CommandedModel
+from sb3_udrl.commands.model import HindsightModel
 from sb3_udrl.common.arguments import make_replay_buffer
 from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.labels import Hindsight
@@ -84,7 +84,7 @@ class OfflineLearning(SavedAlgorithm):
             raise ValueError(f"gradient_steps={gradient_steps}: must be at least 1")
         if patience is not None and patience < 1:
             raise ValueError(f"patience={patience}: must be at least 1, or None")
-        recorded = read_episodes(data, make_replay_buffer(cast(CommandedModel, self)))
+        recorded = read_episodes(data, make_replay_buffer(cast(HindsightModel, self)))
         if recorded.n_dropped:
             warnings.warn(f"left out {recorded.n_dropped} steps of episodes without an end", stacklevel=2)
         self._logger = configure_logger(self.verbose, self.tensorboard_log, tb_log_name)

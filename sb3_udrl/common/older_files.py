@@ -11,7 +11,7 @@ from stable_baselines3.common.save_util import load_from_pkl
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
-from sb3_udrl.commands.model import CommandedModel
+from sb3_udrl.commands.model import HindsightModel
 from sb3_udrl.commands.outcomes import Outcome
 from sb3_udrl.exploration.warm_up import WARM_UPS
 from sb3_udrl.labels import AdvantageLabeler, Hindsight
@@ -30,7 +30,7 @@ _OF_LABELS = {  # arguments of the replay buffer that are arguments of the label
 }
 
 
-def upgrade_settings(model: CommandedModel) -> None:
+def upgrade_settings(model: HindsightModel) -> None:
     """
     Bring what an earlier revision saved, or a constructor was given as then, to today's attributes.
 
@@ -61,7 +61,7 @@ def upgrade_settings(model: CommandedModel) -> None:
         model.outcomes.rows.append(Outcome(asked, {"return": achieved_return, "horizon": achieved_horizon}))
 
 
-def stored_episodes(model: CommandedModel) -> dict[str, Any] | None:
+def stored_episodes(model: HindsightModel) -> dict[str, Any] | None:
     """
     Episodes that a zip file brought along, as :meth:`Hindsight.state <sb3_udrl.labels.Hindsight.state>` writes them today.
 
@@ -83,7 +83,7 @@ def _hindsight_of(buffer: EpisodicReplayBuffer, space: CommandSpace, label_kwarg
     return hindsight
 
 
-def load_pickled_state(source: Any, model: CommandedModel) -> dict[str, Any] | None:
+def load_pickled_state(source: Any, model: HindsightModel) -> dict[str, Any] | None:
     """
     What a pickle of :meth:`save_replay_buffer` holds, in today's terms.
 

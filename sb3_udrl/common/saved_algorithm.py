@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import get_system_info
 
-from sb3_udrl.commands.model import CommandedModel
+from sb3_udrl.commands.model import CommandedModel, HindsightModel
 from sb3_udrl.common.older_files import load_pickled_state
 from sb3_udrl.common.persistence import load_running_state, save_running_state
 from sb3_udrl.saving.archive import Archive, open_archive, write_archive
@@ -136,7 +136,7 @@ class SavedAlgorithm(BaseAlgorithm):
         """
         model = cast(CommandedModel, self)
         try:
-            state = load_pickled_state(path, model) if allow_pickle else None
+            state = load_pickled_state(path, cast(HindsightModel, self)) if allow_pickle else None
             load_running_state(model, path, state)
         except (FileNotFoundError, PermissionError, IsADirectoryError):
             raise

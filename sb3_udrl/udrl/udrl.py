@@ -17,7 +17,7 @@ from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.commands import CommandPart, CommandSampler
 from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.commands.command import Command
-from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
 from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
 from sb3_udrl.labels import Hindsight
@@ -33,7 +33,7 @@ _OF_OBEDIENCE = ("obedience", "_practicing", "_practice_temperature", "_obedient
 SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
 
 
-class UDRL(CommandedAlgorithm):
+class UDRL(HindsightAlgorithm):
     """
     Upside-Down Reinforcement Learning (UDRL): a behavior function maps observation and command, "get this much return
     in this many steps", to an action. It learns from its own episodes, each of which shows how to obey the command that

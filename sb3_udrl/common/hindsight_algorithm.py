@@ -1,0 +1,70 @@
+"""What algorithms share that learn from steps of stored episodes, which fulfilled commands in hindsight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+
+from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.commands import CommandPart, make_command_space
+from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.common.arguments import make_replay_buffer
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.common.offline import OfflineLearning
+from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
+from sb3_udrl.labels import Hindsight
+from sb3_udrl.policies import BehaviorPolicy
+
+
+class HindsightAlgorithm(CommandedAlgorithm, OfflineLearning):
+    """
+    Base of the algorithms whose behavior functions learn from stored steps, online and from recordings.
+
+    Parameters are those of :class:`~sb3_udrl.UDRL` and of SB3's ``BaseAlgorithm``.
+    """
+
+    policy: BehaviorPolicy
+    hindsight: Hindsight
+
+    def __init__(
+        self,
+        policy: str | type[BehaviorPolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-3,
+        *,
+        commands: str | Sequence[str | CommandPart] = "absolute",
+        label_kwargs: dict[str, dict[str, Any]] | None = None,
+        replay_buffer_class: type[EpisodicReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(policy, env, learning_rate, **kwargs)
+        self.commands, self.label_kwargs = commands, label_kwargs
+        self.replay_buffer_class, self.replay_buffer_kwargs = replay_buffer_class, replay_buffer_kwargs
+
+    def _setup_model(self) -> None:
+        upgrade_settings(self)
+        super()._setup_model()
+
+    def make_command_space(self) -> CommandSpace:
+        return make_command_space(self.commands)
+
+    def make_hindsight(self) -> Hindsight:
+        stored = stored_episodes(self)
+        hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)
+        return hindsight if stored is None else hindsight.restored(stored)
+
+    @property
+    def replay_buffer(self) -> EpisodicReplayBuffer:
+        """The stored episodes."""
+        return self.hindsight.buffer
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name == "ForestPolicy":
+            from sb3_udrl.forest import ForestPolicy  # needs an extra, and is slow to import
+
+            return ForestPolicy
+        return super()._get_policy_from_name(policy_name)
