@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
 from sb3_udrl.udrl import UDRL
 
-ALGORITHMS: dict[str, type[CommandedAlgorithm]] = {"udrl": UDRL}
+LEARN_FROM_RECORDINGS: dict[str, type[HindsightAlgorithm]] = {"udrl": UDRL}
+ALGORITHMS: dict[str, type[CommandedAlgorithm]] = {**LEARN_FROM_RECORDINGS}

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.algorithms import LEARN_FROM_RECORDINGS
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.evaluation.command_line import MISTAKES, add_model_arguments, fail, load_any_model
@@ -140,7 +140,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser("train", help="learn from a recording, and save the model")
     _add_data_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="the .zip file of the model")
-    parser.add_argument("--algo", default="udrl", choices=sorted(ALGORITHMS), help="algorithm (default: %(default)s)")
+    parser.add_argument("--algo", default="udrl", choices=sorted(LEARN_FROM_RECORDINGS), help="algorithm (default: %(default)s)")
     parser.add_argument("--policy", default="CommandPolicy", help="the behavior function (default: %(default)s)")
     parser.add_argument("--commands", default="any", help="what can be asked for (default: %(default)s)")
     parser.add_argument("--gradient-steps", type=int, default=10_000, help="at most so many (default: %(default)s)")
@@ -171,7 +171,7 @@ def _named_value(text: str) -> tuple[str, Any]:
 def _train(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     data, (observation_space, action_space) = _opened(parser, args)
     try:
-        model = ALGORITHMS[args.algo](
+        model = LEARN_FROM_RECORDINGS[args.algo](
             **{
                 "policy": args.policy,
                 "env": None,
