@@ -159,8 +159,8 @@ def test_page(results, tmp_path, capsys):
     assert (output / "made_up" / "CartPole-v1.png").stat().st_size > 10_000
     assert "| UDRL | 4 | 300 | 45.0 [" in page
     assert "Scores after 200 steps:" in page and "| UDRL | 4 | 200 | 25.0 [" in page
-    assert "Failed runs:\n\n- CartPole-v1 PPO 4" in page
-    assert "Missing runs:\n\n- CartPole-v1 PPO 3" in page
+    assert "Failed runs:\n\n- CartPole-v1 PPO: 4" in page
+    assert "Missing runs:\n\n- CartPole-v1 PPO: 3" in page
     for fact in ("`python -m benchmark`", "1, 2, 3, 4", "abcdef", "a machine", "torch 2", "2026-01-01"):
         assert fact in page
     assert "| CartPole-v1 | PPO | ppo | CartPole-v1 |" in page
@@ -357,7 +357,7 @@ def test_page_says_what_was_asked_and_what_was_done(obedient_results, tmp_path):
     for picture in ("made_up/CartPole-v1-return.png", "made_up/CartPole-v1-both_two.png"):
         assert f"]({picture})" in page and (output / picture).stat().st_size > 10_000
     # PPO was to have two seeds, one of which is there
-    assert "Missing runs:\n\n- CartPole-v1 PPO 4\n" in page and page.count("- CartPole-v1 PPO") == 1
+    assert "Missing runs:\n\n- CartPole-v1 PPO: 4\n" in page and page.count("- CartPole-v1 PPO") == 1
     report.main([str(output / "data"), "--output", str(output)])
     assert (output / "made_up.md").read_text() == page
 
