@@ -107,7 +107,8 @@ def test_commands_exist_and_have_these_options(
         options = {word.split("=")[0] for word in words if re.match("--?[a-z]", word)}
         if not module.startswith("sb3_udrl") or module == "sb3_udrl.zoo" or not options:
             continue
-        monkeypatch.setattr(sys, "argv", [module, "--help"])
+        first = [word for word in words[:1] if not word.startswith("-")]  # it may be a command of its own
+        monkeypatch.setattr(sys, "argv", [module, *first, "--help"])
         with pytest.raises(SystemExit):
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", capsys.readouterr().out))

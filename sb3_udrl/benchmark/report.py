@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -228,7 +228,7 @@ def provenance_part(suite: Suite, runs: pd.DataFrame, has_commands: bool = False
     return "\n\n".join(parts)
 
 
-def _by_pair(keys: Iterable[tuple[str, str, int]]) -> str:
+def _by_pair(keys: Iterable[Sequence[object]]) -> str:
     seeds: dict[str, list[str]] = {}
     for environment, algorithm, seed in keys:
         seeds.setdefault(f"{environment} {algorithm}", []).append(str(seed))
