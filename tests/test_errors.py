@@ -1,5 +1,6 @@
 """Bad input gets an error that names the argument, its value and the fix, and leaves everything as it was."""
 
+import copy
 import errno
 import pickle
 import re
@@ -12,6 +13,8 @@ from gymnasium import spaces
 from helpers import assert_same_parameters, make_vec, parameters_of, tiny_model
 from probe_envs import AnySpaces, Scripted, TwoArms
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_udrl import UDRL
 
@@ -43,35 +46,83 @@ class Broken(Scripted):
         return observation, reward, *others
 
 
-@pytest.mark.parametrize("reward", [np.nan, np.inf, -np.inf])
+def broken(**kwargs):
+    """Two environments, of which the second one breaks; and a model that counts what it has collected until then."""
+
+    def make(env_class, **kwargs):
+        return lambda: Monitor(env_class(**kwargs))
+
+    env = DummyVecEnv([make(Broken, dtype=kwargs.get("dtype", np.float32)), make(Broken, **kwargs)])
+    return tiny_model(env)
+
+
+BAD_REWARDS = [np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("reward", BAD_REWARDS)
 def test_rewards_that_are_not_finite(reward):
-    model = tiny_model(make_vec(Broken, reward=reward))
-    with pytest.raises(ValueError, match=f"the reward of step 1 is {reward}: it must be finite, check the environment's step"):
+    model = broken(reward=reward)
+    with pytest.raises(
+        ValueError, match=re.escape(f"environment 1: reward is {reward}: it must be finite and fit into single")
+    ):
         model.learn(100)
-    assert model.replay_buffer.returns.tolist() == [3, 3]
-
-
-@pytest.mark.parametrize("observation", [np.nan, np.inf])
-def test_observations_that_are_not_finite(observation):
-    model = tiny_model(make_vec(Broken, observation=observation))
-    with pytest.raises(ValueError, match=r"the observation of step 1 holds NaN or infinity: observations must be finite"):
-        model.learn(100)
-    assert model.replay_buffer.returns.tolist() == [3, 3]
+    check_consistent(model, steps=7)
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_rewards_that_are_too_large_for_single_precision():
-    with pytest.raises(ValueError, match="the reward of step 1 is inf"):
-        tiny_model(make_vec(Broken, reward=1e300)).learn(100)
+    with pytest.raises(ValueError, match="environment 1: reward is inf"):
+        broken(reward=1e300).learn(100)
 
 
-@pytest.mark.parametrize("observation", [1e39, -1e300])
-def test_observations_that_are_too_large_for_single_precision(observation):
-    env = make_vec(Broken, observation=observation, dtype=np.float64)
-    model = tiny_model(env)
-    with pytest.raises(ValueError, match=re.escape(f"of step 1 holds {observation}, which is too large for float32")):
+@pytest.mark.parametrize(
+    ("observation", "dtype"),
+    [(np.nan, np.float32), (np.inf, np.float32), (np.nan, np.float64), (1e39, np.float64), (-1e300, np.float64)],
+)
+def test_observations_that_are_not_finite_or_too_large_are_named_at_once(observation, dtype):
+    model = broken(observation=observation, dtype=dtype)
+    with pytest.raises(ValueError, match=re.escape(f"environment 1: observation[1] is {observation}: it must be finite and")):
         model.learn(100)
-    assert model.replay_buffer.returns.tolist() == [3, 3]
+    check_consistent(model, steps=6)
+
+
+def check_consistent(model, steps):
+    """The step that failed counts for nothing, and training goes on with new episodes."""
+    assert model.num_timesteps == 2 * steps
+    assert model.replay_buffer.returns.tolist() == [3] * 4
+    for env in model.get_env().envs:
+        env.unwrapped.bad_reward = env.unwrapped.bad_observation = None
+    model.learn(12, reset_num_timesteps=False)
+    assert model.num_timesteps == 2 * steps + 12
+    assert model.replay_buffer.returns.tolist() == [3] * 8
+    assert all(np.isfinite(model.replay_buffer.episode(i).observations).all() for i in range(8))
+
+
+def test_first_observations_that_are_not_finite():
+    env = make_vec(Scripted, 2)
+    env.envs[1].unwrapped._observation = lambda: np.array([0, np.nan], np.float32)
+    model = tiny_model(env)
+    with pytest.raises(ValueError, match=re.escape("environment 1: observation[1] is nan")):
+        model.learn(10)
+    assert model.num_timesteps == model.replay_buffer.n_episodes == 0
+
+
+def test_parts_of_observations_that_are_not_finite():
+    space = spaces.Dict(numbers=spaces.Box(-1, 1, (2, 2)), choice=spaces.Discrete(3))
+    env = make_vec(AnySpaces, 3, observation_space=space, action_space=spaces.Discrete(2))
+    bad = {"choice": 1, "numbers": np.array([[0, 0], [np.inf, 0]], np.float32)}
+    model = tiny_model(env).learn(30)
+    env.envs[2].unwrapped.observation_space = copy.deepcopy(space)
+    env.envs[2].unwrapped.observation_space.sample = lambda: bad
+    with pytest.raises(ValueError, match=re.escape("environment 2: observation['numbers'][1, 0] is inf")):
+        model.learn(30, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("observation", [np.nan, np.inf, 1e39])
+def test_observations_below_normalization(observation):
+    env = VecNormalize(make_vec(Broken, observation=observation, dtype=np.float64))
+    with pytest.raises(ValueError, match=re.escape(f"environment 0: observation[1] is {observation}")):
+        tiny_model(env).learn(100)
 
 
 def test_rewards_whose_sum_is_too_large_for_single_precision():

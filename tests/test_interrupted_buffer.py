@@ -13,18 +13,21 @@ import pytest
 from random_buffers import content, random_buffer, random_episode, same
 
 import sb3_udrl.buffers
-from sb3_udrl.buffers import storage
+import sb3_udrl.labels
+from sb3_udrl.buffers import EpisodeRecorder, storage
+from sb3_udrl.labels import AdvantageLabeler
 
+LABELS = str(Path(sb3_udrl.labels.__file__).parent)
 FOLDER = str(Path(sb3_udrl.buffers.__file__).parent)
 
 
-def interrupted(call: Callable[[Any], Any], buffer: Any, at: int, event: str) -> bool:
-    """Call with a buffer, with Ctrl-C at an event of the code of the buffers, counted from 0. Whether it came to that."""
+def interrupted(call: Callable[[Any], Any], buffer: Any, at: int, event: str, folders: Any = FOLDER) -> bool:
+    """Call with a buffer, with Ctrl-C at an event of the code in some folders, counted from 0. Whether it came to that."""
     n_left = at
 
     def trace(frame: Any, kind: str, argument: Any) -> Any:
         nonlocal n_left
-        if not frame.f_code.co_filename.startswith(FOLDER):
+        if not frame.f_code.co_filename.startswith(folders):
             return None
         frame.f_trace_opcodes = event == "opcode"
         if kind == event:
@@ -167,3 +170,88 @@ def test_a_copy_on_a_device():
             tried.add(episode)
         at += 7
     assert at > 100
+
+
+# Running episodes, and labels
+
+
+def step_of(recorder, t):
+    """Record a step whose numbers tell time and environment."""
+    envs = np.arange(3)
+    observations = {"a": np.stack([t + envs / 8, -t - envs / 8], 1), "b": np.array([[t % 2, 1, 0]] * 3)}
+    recorder.record(observations, np.full((3, 2), t % 2), t + envs / 4, {"fuel": t - envs / 4})
+
+
+def episodes_of(recorder):
+    """The running episodes, which are left as they are."""
+    ended = pickle.loads(pickle.dumps(recorder))
+    return [(each.observations, each.actions, each.rewards, each.amounts) for each in map(ended.finish, range(3))]
+
+
+def equal(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    return len(one) == len(other) and (
+        np.array_equal(one, other) if isinstance(one, np.ndarray) else all(map(equal, one, other))
+    )
+
+
+@pytest.mark.parametrize("ends", [(), (0,), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("name", ["record", "finish", "discard"])
+def test_running_episodes(name, ends):
+    """In arrays that are full; where all episodes have just begun, there is room in front of them."""
+    buffer = random_buffer(0, "dictionary", 1)
+    recorder = EpisodeRecorder(buffer.observation_space, buffer.action_space, 3, 15, ["fuel"])
+    recorder.max_episode_steps = 99
+    for t in range(16):
+        for env in ends if t == 12 else ():
+            recorder.finish(env)
+        step_of(recorder, t)
+    pickled = pickle.dumps(recorder)
+    after = pickle.loads(pickled)
+
+    def call(each):
+        step_of(each, 16) if name == "record" else each.finish(1) if name == "finish" else each.discard()
+
+    call(after)
+    states, came, at, done = [episodes_of(recorder), episodes_of(after)], True, 0, []
+    while came:
+        tried = pickle.loads(pickled)
+        came = interrupted(call, tried, at, "line")
+        done.append(equal(episodes_of(tried), states[1]))
+        assert done[-1] or (came and equal(episodes_of(tried), states[0])), at
+        at += 1
+    assert done.count(False) >= 2 and done[-1]
+
+
+@pytest.mark.parametrize("redistribute", [False, True])
+@pytest.mark.parametrize("labelled", ["nothing", "some", "most"])
+def test_labels(labelled, redistribute):
+    buffer, rng = random_buffer(1, "vectors", 20, buffer_size=80), np.random.default_rng(2)
+    labeler = AdvantageLabeler(n_neighbors=3, redistribute_rewards=redistribute)
+    if labelled != "nothing":
+        labeler.relabel(buffer)
+        for _ in range(4 if labelled == "some" else 1):
+            buffer.add(random_episode(buffer, rng))
+
+    def all_of(each):
+        return {
+            **content(each),
+            **{f"labels/{name}": value for name, value in labeler.state(each).items() if value is not None},
+        }
+
+    pickled = pickle.dumps(buffer)
+    after = pickle.loads(pickled)
+    labeler.relabel(after)
+    states, came, done = [all_of(buffer), all_of(after)], True, []
+    assert not same(*states) and not np.isnan(states[1]["columns/advantage scores"]).any()
+    while came:
+        tried = pickle.loads(pickled)
+        came = interrupted(labeler.relabel, tried, 13 * len(done), "line", (FOLDER, LABELS))
+        done.append(same(all_of(tried), states[1]))
+        assert done[-1] or (came and same(all_of(tried), states[0])), len(done)
+        if not done[-1]:
+            labeler.relabel(tried)
+            assert labeler.state(tried)["n_remembered"] == states[1]["labels/n_remembered"]
+            assert not np.isnan(all_of(tried)["columns/advantage scores"]).any()
+    assert done == sorted(done) and done.count(False) > 8 and done[-1]

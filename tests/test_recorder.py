@@ -59,7 +59,7 @@ def test_short_episodes_do_not_make_it_grow():
         if t % 10 == 9:
             rec.finish(0)
             rec.finish(1)
-    assert len(rec._rewards) <= 256
+    assert len(rec._running.rewards) <= 256
 
 
 @pytest.mark.parametrize("limit", [1, 5, 300, 1000])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -75,6 +75,40 @@ def steps_to_go(length: int) -> NDArray[np.int32]:
     return np.arange(length, 0, -1, dtype=np.int32)
 
 
+class _Running(NamedTuple):
+    """
+    The running episodes, in one object that is replaced: if that is interrupted, a step is recorded wholly or not at all.
+
+    :param observations: a row per step, ``(n_rows, n_envs, *observation_shape)``, or a dictionary of such
+    :param actions: ``(n_rows, n_envs, *action_shape)``
+    :param rewards: ``(n_rows, n_envs)``
+    :param amounts: by name, each ``(n_rows, n_envs)``
+    :param starts: row at which the episode of each environment began, ``(n_envs,)``
+    :param now: row of the next step; what lies there and beyond, or before all starts, belongs to no episode
+    """
+
+    observations: Observation
+    actions: Array
+    rewards: Array
+    amounts: Mapping[str, Array]
+    starts: NDArray[np.int64]
+    now: int
+
+    def with_room(self) -> _Running:
+        """With the episodes at the front; in arrays of twice the size if they still fill more than half."""
+        first = int(self.starts.min())
+        n = self.now - first
+
+        def moved(rows: Array) -> Array:
+            target = rows if 2 * n <= len(rows) else np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)
+            target[:n] = rows[first : self.now]
+            return target
+
+        amounts = {name: moved(values) for name, values in self.amounts.items()}
+        observations = map_observation(moved, self.observations)
+        return _Running(observations, moved(self.actions), moved(self.rewards), amounts, self.starts - first, n)
+
+
 class EpisodeRecorder:
     """
     Collects the running episode of every environment; one vectorized write per step.
@@ -98,17 +132,19 @@ class EpisodeRecorder:
             return np.empty((min(256, max_episode_steps + 1), n_envs, *shape), dtype)
 
         self.max_episode_steps = max_episode_steps
-        self._observations = observation_arrays(observation_space, rows)
-        self._actions = rows(action_space.shape or (), action_dtype(action_space))
-        self._rewards = rows((), np.float32)
-        self._amounts = {name: rows((), np.float32) for name in recorded}
-        self._starts = np.zeros(n_envs, dtype=np.int64)  # row at which the running episode of each environment began
-        self._now = 0
+        self._running = _Running(
+            observation_arrays(observation_space, rows),
+            rows(action_space.shape or (), action_dtype(action_space)),
+            rows((), np.float32),
+            {name: rows((), np.float32) for name in recorded},
+            np.zeros(n_envs, dtype=np.int64),
+            0,
+        )
 
     @property
     def n_steps(self) -> NDArray[np.int64]:
         """Steps taken so far in the running episodes, ``(n_envs,)``."""
-        return self._now - self._starts
+        return self._running.now - self._running.starts
 
     def record(
         self, observations: Observation, actions: Array, rewards: Array, amounts: Mapping[str, Array] | None = None
@@ -122,23 +158,26 @@ class EpisodeRecorder:
         :param amounts: the further amounts, each ``(n_envs,)``
         :raises ValueError: if a running episode would have more than ``max_episode_steps`` steps
         """
-        if self._now - self._starts.min() >= self.max_episode_steps:
+        running = self._running
+        now = running.now
+        if now - running.starts.min() >= self.max_episode_steps:
             raise ValueError(
                 f"an episode has not ended after max_episode_steps={self.max_episode_steps} steps: UDRL learns from whole "
                 "episodes, so wrap the environment in gymnasium.wrappers.TimeLimit or raise max_episode_steps"
             )
-        if self._now == len(self._rewards):
-            self._make_room()
+        if now == len(running.rewards):
+            running = running.with_room()
+            now = running.now
 
         def write(rows: Array, row: Array) -> None:
-            rows[self._now] = row
+            rows[now] = row
 
-        map_observation(write, self._observations, observations)
-        self._actions[self._now] = actions
-        self._rewards[self._now] = rewards
-        for name, recorded in self._amounts.items():
-            recorded[self._now] = (amounts or {})[name]
-        self._now += 1
+        map_observation(write, running.observations, observations)
+        running.actions[now] = actions
+        running.rewards[now] = rewards
+        for name, recorded in running.amounts.items():
+            recorded[now] = (amounts or {})[name]
+        self._running = running._replace(now=now + 1)
 
     def finish(self, env: int, truncated: bool = False) -> Episode:
         """
@@ -148,15 +187,18 @@ class EpisodeRecorder:
         :param truncated: whether a time limit cut it off
         :return: the episode, with arrays of its own
         """
-        steps = slice(int(self._starts[env]), self._now)
-        self._starts[env] = self._now
-        return Episode(
-            map_observation(lambda rows: rows[steps, env].copy(), self._observations),
-            self._actions[steps, env].copy(),
-            self._rewards[steps, env].copy(),
+        running = self._running
+        steps, starts = slice(int(running.starts[env]), running.now), running.starts.copy()
+        starts[env] = running.now
+        episode = Episode(
+            map_observation(lambda rows: rows[steps, env].copy(), running.observations),
+            running.actions[steps, env].copy(),
+            running.rewards[steps, env].copy(),
             truncated,
-            {name: amounts[steps, env].copy() for name, amounts in self._amounts.items()},
+            {name: amounts[steps, env].copy() for name, amounts in running.amounts.items()},
         )
+        self._running = running._replace(starts=starts)
+        return episode
 
     def discard(self) -> int:
         """
@@ -165,21 +207,5 @@ class EpisodeRecorder:
         :return: number of steps that were dropped
         """
         dropped = int(self.n_steps.sum())
-        self._starts[:] = self._now = 0
+        self._running = self._running._replace(starts=np.zeros_like(self._running.starts), now=0)
         return dropped
-
-    def _make_room(self) -> None:
-        """Move the running episodes to the front; double the arrays if these still fill more than half."""
-        first = int(self._starts.min())
-        running = self._now - first
-
-        def moved(rows: Array) -> Array:
-            target = rows if 2 * running <= len(rows) else np.empty((2 * len(rows), *rows.shape[1:]), rows.dtype)
-            target[:running] = rows[first : self._now]
-            return target
-
-        self._observations = map_observation(moved, self._observations)
-        self._actions, self._rewards = moved(self._actions), moved(self._rewards)
-        self._amounts = {name: moved(amounts) for name, amounts in self._amounts.items()}
-        self._starts -= first
-        self._now = running

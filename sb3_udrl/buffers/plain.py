@@ -97,9 +97,7 @@ def restored_storage(
         kind.checked(arrays[name], n)
     for name in columns:
         _check_column(name, arrays[name], n)
-    storage = empty
-    for name in columns:
-        storage = storage.with_column(name, arrays[name].dtype)
+    storage = empty.with_columns({name: arrays[name][:0] for name in columns}, {})
     return _filled(storage, arrays, n_episodes_added, n_transitions_added)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,12 +32,14 @@ class Storage:
     :param episodes: ``starts`` (their first rows), ``lengths``, ``returns`` and ``truncated``, oldest first
     :param n_episodes_added: episodes so far, also those that were forgotten since
     :param n_transitions_added: transitions so far, also those that were forgotten since
+    :param notes: what those who write columns remember of that, by name
     """
 
     steps: Mapping[str, GrowableArray]
     episodes: Mapping[str, GrowableArray]
     n_episodes_added: int = 0
     n_transitions_added: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:
@@ -109,6 +111,7 @@ class Storage:
             {name: array.extended(np.array([entry[name]])) for name, array in self.episodes.items()},
             self.n_episodes_added + 1,
             self.n_transitions_added + length,
+            self.notes,
         )
 
     def with_episodes_of(self, other: Storage, which: NDArray[np.int64]) -> Storage:
@@ -130,6 +133,7 @@ class Storage:
             {name: array.extended(table[name]) for name, array in self.episodes.items()},
             self.n_episodes_added + other.n_episodes_added,
             self.n_transitions_added + other.n_transitions_added,
+            self.notes,
         )
 
     def only(self, mask: NDArray[np.bool_]) -> Storage:
@@ -171,20 +175,24 @@ class Storage:
         """The same episodes with their rows elsewhere."""
         return replace(self, steps=steps, episodes={**self.episodes, "starts": self.episodes["starts"].holding(starts)})
 
-    def with_column(self, name: str, dtype: Any) -> Storage:
+    def with_columns(self, columns: Mapping[str, Array], notes: Mapping[str, Any]) -> Storage:
         """
-        With a further number per row, NaN at first.
+        With further numbers per row, or other ones, and with further notes.
 
-        :param name: among ``steps``
-        :param dtype: a floating type
+        :param columns: by name among ``steps``, each ``(n_rows,)``
+        :param notes: by name
         """
-        column = GrowableArray((), dtype, self.steps[_REWARDS].capacity).extended(np.full(self.n_rows, np.nan))
-        return replace(self, steps={**self.steps, name: column})
+        capacity = self.steps[_REWARDS].capacity
+        steps = {name: _with_room(GrowableArray((), rows.dtype, capacity), rows) for name, rows in columns.items()}
+        return replace(self, steps={**self.steps, **steps}, notes={**self.notes, **notes})
 
 
 def _kept(array: GrowableArray, which: NDArray[Any]) -> GrowableArray:
     """Some rows, given by indices or a mask, with room for more."""
-    kept = array.rows[which]
+    return _with_room(array, array.rows[which])
+
+
+def _with_room(array: GrowableArray, kept: Array) -> GrowableArray:
     rows = np.empty((len(kept) * 9 // 8 + 64, *kept.shape[1:]), kept.dtype)
     rows[: len(kept)] = kept
     return array.holding(rows, len(kept))

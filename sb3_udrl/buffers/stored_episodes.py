@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,25 @@ class StoredEpisodes:
         :param dtype: a floating type
         """
         if not self.has_column(name):
-            self._storage = self._storage.with_column(f"columns/{name}", dtype)
+            self.write_columns({name: np.full(self._storage.n_rows, np.nan, dtype)}, {})
         return self._storage.steps[f"columns/{name}"].rows
+
+    def write_columns(self, columns: Mapping[str, Array], notes: Mapping[str, Any]) -> None:
+        """
+        Write columns and notes, all of them or, if that is interrupted, none.
+
+        :param columns: by name, each ``(n_rows,)``; they are copied
+        :param notes: what whoever writes them remembers of that, by name, see :meth:`note`
+        """
+        self._storage = self._storage.with_columns({f"columns/{name}": rows for name, rows in columns.items()}, notes)
+
+    def note(self, name: str) -> Any:
+        """
+        A note of :meth:`write_columns`; None if there is none since the buffer was made or reset.
+
+        :param name: its name
+        """
+        return self._storage.notes.get(name)
 
     def has_column(self, name: str) -> bool:
         """

@@ -27,7 +27,7 @@ from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, parse_train_freq
 from sb3_udrl.common.logs import dump_logs, record_training
-from sb3_udrl.common.running import RunningEpisodes, uncounted
+from sb3_udrl.common.running import RunningEpisodes, refuse_bad_numbers, uncounted
 from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
@@ -286,6 +286,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
             actions = self.choose_actions()
             new_obs, rewards, dones, infos = env.step(actions)
+            self._refuse_bad_numbers(new_obs, rewards)
             self.num_timesteps += env.num_envs
             n_steps += 1
             callback.update_locals(locals())
@@ -377,6 +378,18 @@ class CommandedAlgorithm(SavedAlgorithm):
         if self._vec_normalize_env is not None:
             self._last_original_obs = self._vec_normalize_env.get_original_obs()
 
+    def _refuse_bad_numbers(self, new_obs: Any, rewards: NDArray[Any] | None) -> None:
+        """Stop at a step that is not finite. It counts for nothing, and the environments start anew when training goes on."""
+        try:
+            if rewards is not None:
+                refuse_bad_numbers(self._raw_rewards(rewards), "reward")
+            if self._normalizer is not None:
+                refuse_bad_numbers(self._normalizer.get_original_obs(), "observation")
+            refuse_bad_numbers(new_obs, "observation")
+        except ValueError:
+            self._last_obs = None
+            raise
+
     def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
         """Store the episodes that ended, and begin the next ones in the same environments."""
         for env in np.flatnonzero(dones).tolist():
@@ -410,6 +423,7 @@ class CommandedAlgorithm(SavedAlgorithm):
         with uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
             result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
+        self._refuse_bad_numbers(self._last_obs, None)
         self._was_filled = self.replay_buffer.n_transitions_added > self.num_timesteps
         if self._was_filled and self._n_updates == 0:
             self.train(count_gradient_steps(self.gradient_steps, self.replay_buffer.n_transitions), self.batch_size)

@@ -15,6 +15,7 @@ from sb3_udrl.commands.model import HindsightModel
 from sb3_udrl.commands.outcomes import Outcome
 from sb3_udrl.exploration.warm_up import WARM_UPS
 from sb3_udrl.labels import AdvantageLabeler, Hindsight
+from sb3_udrl.labels.advantage import Progress, RememberedEpisode
 from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
 from sb3_udrl.saving.archive import is_archive
 from sb3_udrl.saving.random_state import generator_state
@@ -79,7 +80,9 @@ def _hindsight_of(buffer: EpisodicReplayBuffer, space: CommandSpace, label_kwarg
     hindsight = Hindsight(buffer, space, label_kwargs)
     for labeler in hindsight.labelers:
         if isinstance(labeler, AdvantageLabeler):
-            vars(labeler).update({name: vars(buffer)[name] for name in ("_remembered", "_n_labelled", "_n_relabelled")})
+            n_labelled, n_relabelled, episodes = (vars(buffer)[f"_{name}"] for name in Progress._fields)
+            remembered = tuple(RememberedEpisode(*episode) for episode in episodes)
+            buffer.write_columns({}, {labeler.name: Progress(n_labelled, n_relabelled, remembered)})
     return hindsight
 
 

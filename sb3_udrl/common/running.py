@@ -12,10 +12,29 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import EpisodeRecorder
-from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.buffers.arrays import Array, Observation, map_observation, n_rows
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.parts import Step
+from sb3_udrl.policies.base import refuse_what_is_not_finite
+
+
+def refuse_bad_numbers(values: Any, name: str) -> None:
+    """
+    Refuse what environments return where it enters, before anything is computed from it.
+
+    :param values: a row per environment, ``(n_envs, ...)``, or a dictionary of such
+    :param name: what they are
+    :raises ValueError: if a number is not finite or does not fit into single precision, with the index of the environment
+    """
+    try:
+        refuse_what_is_not_finite(values, name)
+    except ValueError:
+        for env in range(n_rows(values)):
+            try:
+                refuse_what_is_not_finite(map_observation(lambda rows, env=env: rows[env], values), name)
+            except ValueError as error:
+                raise ValueError(f"environment {env}: {error}") from None
 
 
 @contextmanager

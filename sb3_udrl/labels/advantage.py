@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,14 +20,36 @@ _STEPS_AT_A_TIME = 4096  # bounds the memory that it takes to label them
 _REMEMBERED_EPISODES = 1000  # to tell what earned their returns: the last ones, stored or not
 
 
-class _Episode(NamedTuple):
-    """What is remembered of an episode to tell what earned its return."""
+class RememberedEpisode(NamedTuple):
+    """
+    What is remembered of an episode to tell what earned its return.
+
+    :param first: its first observation
+    :param last: the observation before its last step
+    :param efforts: sum of its actions, as vectors
+    :param total: its return
+    :param truncated: whether a time limit cut it off
+    """
 
     first: Observation
     last: Observation
     efforts: NDArray[np.float64]
     total: float
     truncated: bool
+
+
+class Progress(NamedTuple):
+    """
+    How far the steps of a buffer are labelled: a note in that buffer.
+
+    :param n_labelled: transitions that had been added when new steps were labelled last
+    :param n_relabelled: transitions that had been added when all steps were labelled last
+    :param remembered: the last episodes, stored or not
+    """
+
+    n_labelled: int = 0
+    n_relabelled: int = 0
+    remembered: tuple[RememberedEpisode, ...] = ()
 
 
 class AdvantageLabeler(Labeler):
@@ -82,22 +102,17 @@ class AdvantageLabeler(Labeler):
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.n_neighbors, self.n_references, self.relabel_share = n_neighbors, n_references, relabel_share
         self.local_scale, self.redistribute_rewards = local_scale, redistribute_rewards
-        self._forget()
-
-    def _forget(self) -> None:
-        """Begin with a buffer that was never labelled."""
-        self._remembered: deque[_Episode] = deque(maxlen=_REMEMBERED_EPISODES)
-        self._n_labelled = self._n_relabelled = 0  # transitions added until new steps, and all steps, were labelled last
 
     def label(self, buffer: EpisodicReplayBuffer, rows: NDArray[np.int64], segments: NDArray[np.int32]) -> NDArray[np.float32]:
-        return self._scores(buffer)[rows]
+        return buffer.column(f"{self.name} scores", np.float32)[rows]
 
-    def state(self) -> dict[str, Any]:
-        episodes = self._remembered
+    def state(self, buffer: EpisodicReplayBuffer) -> dict[str, Any]:
+        progress = self._progress(buffer)
+        episodes = progress.remembered
         firsts, lasts = ([getattr(episode, name) for episode in episodes] for name in ("first", "last"))
         return {
-            "n_labelled": self._n_labelled,
-            "n_relabelled": self._n_relabelled,
+            "n_labelled": progress.n_labelled,
+            "n_relabelled": progress.n_relabelled,
             "n_remembered": len(episodes),
             "first": map_observation(lambda *rows: np.stack(rows), *firsts) if firsts else None,
             "last": map_observation(lambda *rows: np.stack(rows), *lasts) if lasts else None,
@@ -106,61 +121,78 @@ class AdvantageLabeler(Labeler):
             "truncated": np.array([episode.truncated for episode in episodes], dtype=np.bool_),
         }
 
-    def restored(self, state: Mapping[str, Any]) -> AdvantageLabeler:
+    def restore(self, buffer: EpisodicReplayBuffer, state: Mapping[str, Any]) -> None:
         n = checked_count(state, "n_remembered")
-        other = copy.copy(self)
-        other._forget()
-        other._n_labelled, other._n_relabelled = checked_count(state, "n_labelled"), checked_count(state, "n_relabelled")
+        n_labelled, n_relabelled = checked_count(state, "n_labelled"), checked_count(state, "n_relabelled")
+        remembered = []
         if n:
             efforts = checked_array(state, "efforts", (n, None))
             totals, truncated = checked_array(state, "totals", (n,)), checked_array(state, "truncated", (n,), "b")
             for i in range(n):
                 first, last = (map_observation(lambda rows, i=i: rows[i], state[name]) for name in ("first", "last"))
-                other._remembered.append(_Episode(first, last, efforts[i], float(totals[i]), bool(truncated[i])))
-        return other
+                remembered.append(RememberedEpisode(first, last, efforts[i], float(totals[i]), bool(truncated[i])))
+        buffer.write_columns({}, {self.name: Progress(n_labelled, n_relabelled, tuple(remembered))})
 
-    def _scores(self, buffer: EpisodicReplayBuffer) -> NDArray[np.float32]:
-        return buffer.column(f"{self.name} scores", np.float32)
-
-    def _discounted(self, buffer: EpisodicReplayBuffer) -> NDArray[np.float64]:
-        return buffer.column(f"{self.name} discounted returns", np.float64)
+    def _progress(self, buffer: EpisodicReplayBuffer) -> Progress:
+        labelled = buffer.has_column(f"{self.name} scores")  # not after its reset
+        return (buffer.note(self.name) if labelled else None) or Progress()
 
     def relabel(self, buffer: EpisodicReplayBuffer) -> None:
         """
         Label the new steps, or all steps where so many are new, since what is usual has changed.
 
+        All of that happens or, if it is interrupted, nothing.
+
         :param buffer: the stored episodes, at least one
         """
-        if not buffer.has_column(f"{self.name} scores"):  # also after its reset
-            self._forget()
-        if buffer.n_transitions_added == self._n_labelled:
+        known, n_added = self._progress(buffer), buffer.n_transitions_added
+        if n_added == known.n_labelled:
             return
+        labels = self._copied(buffer, "scores", np.float32)
+        discounted = self._copied(buffer, "discounted returns", np.float64)
         steps = stored = buffer.stored_rows()
-        self._take_in(buffer)
-        if buffer.n_transitions_added - self._n_relabelled < self.relabel_share * buffer.n_transitions:
-            steps = stored[np.isnan(self._scores(buffer)[stored])]
+        remembered = (*known.remembered, *self._take_in(buffer, discounted))[-_REMEMBERED_EPISODES:]
+        n_relabelled = known.n_relabelled
+        if n_added - n_relabelled < self.relabel_share * buffer.n_transitions:
+            steps = stored[np.isnan(labels[stored])]
         else:
-            self._n_relabelled = buffer.n_transitions_added
-        self._n_labelled = buffer.n_transitions_added
-        if len(steps) == 0:  # all that was new has been forgotten again
-            return
-        if self.redistribute_rewards:
-            self._redistribute(buffer, stored)
+            n_relabelled = n_added
+        if len(steps):  # else all that was new has been forgotten again
+            if self.redistribute_rewards:
+                discounted[stored] = self._redistributed(buffer, stored, remembered)
+            labels[steps] = self._labels(buffer, steps, stored, discounted)
+        buffer.write_columns(
+            {f"{self.name} scores": labels, f"{self.name} discounted returns": discounted},
+            {self.name: Progress(n_added, n_relabelled, remembered)},
+        )
+
+    def _copied(self, buffer: EpisodicReplayBuffer, column: str, dtype: Any) -> NDArray[Any]:
+        name = f"{self.name} {column}"
+        return buffer.column(name, dtype).copy() if buffer.has_column(name) else np.full(len(buffer.rewards), np.nan, dtype)
+
+    def _labels(
+        self,
+        buffer: EpisodicReplayBuffer,
+        steps: NDArray[np.int64],
+        stored: NDArray[np.int64],
+        discounted: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        """The labels of some of the stored steps, by the discounted returns of all rows."""
         references = buffer.rng.choice(stored, min(self.n_references, len(stored)), replace=False)
         open_ended = np.zeros(len(buffer.rewards), dtype=np.bool_)
         open_ended[stored] = np.repeat(buffer.truncated, buffer.lengths)
-        followed = Followed(self._discounted(buffer), buffer.steps_to_go, open_ended)
+        followed = Followed(discounted, buffer.steps_to_go, open_ended)
         parts = np.split(steps, range(_STEPS_AT_A_TIME, len(steps), _STEPS_AT_A_TIME))
         compared = [self._compare(buffer, part, references, followed) for part in parts]
         differences, deviations = np.concatenate(compared, axis=1)
         shares = own_shares(differences, buffer.steps_to_go[steps], self.gamma, self.gae_lambda)
         if differences.any():  # what is usual varies as much less as shares are smaller
             deviations *= np.linalg.norm(shares) / np.linalg.norm(differences)
-        self._scores(buffer)[steps] = scores(shares, deviations, self.local_scale)
+        return scores(shares, deviations, self.local_scale)
 
-    def _take_in(self, buffer: EpisodicReplayBuffer) -> None:
-        """Compute the discounted returns of the episodes that are new, and remember what is needed of them."""
-        discounted = self._discounted(buffer)
+    def _take_in(self, buffer: EpisodicReplayBuffer, discounted: NDArray[np.float64]) -> list[RememberedEpisode]:
+        """Compute the discounted returns of the episodes that are new, in place; what is to be remembered of them."""
+        fresh = []
         starts = buffer.stored_rows()[np.cumsum(buffer.lengths) - buffer.lengths]
         for episode in np.flatnonzero(np.isnan(discounted[starts])):
             rows = buffer.episode_rows(np.array([episode]))
@@ -172,11 +204,14 @@ class AdvantageLabeler(Labeler):
                 )
                 efforts = action_vectors(buffer.raw_actions(rows), buffer.action_space).sum(0)
                 total = float(rewards.sum(dtype=np.float64))
-                self._remembered.append(_Episode(first, last, efforts, total, bool(buffer.truncated[episode])))
+                fresh.append(RememberedEpisode(first, last, efforts, total, bool(buffer.truncated[episode])))
+        return fresh
 
-    def _redistribute(self, buffer: EpisodicReplayBuffer, stored: NDArray[np.int64]) -> None:
-        """Let discounted returns be those of redistributed rewards."""
-        first, last, efforts, totals, truncated = zip(*self._remembered, strict=True)
+    def _redistributed(
+        self, buffer: EpisodicReplayBuffer, stored: NDArray[np.int64], remembered: tuple[RememberedEpisode, ...]
+    ) -> NDArray[np.float64]:
+        """Discounted returns of the stored steps, by redistributed rewards."""
+        first, last, efforts, totals, truncated = zip(*remembered, strict=True)
         observations = map_observation(
             lambda array, *ends: np.concatenate((array, ends)), buffer.raw_observations(stored), *first, *last
         )
@@ -186,7 +221,7 @@ class AdvantageLabeler(Labeler):
         actions = action_vectors(buffer.raw_actions(stored), buffer.action_space)
         paid, to_go = buffer.rewards[stored].astype(np.float64), buffer.steps_to_go[stored]
         rewards = redistributed_rewards(summaries, situations, actions, paid, to_go)
-        self._discounted(buffer)[stored] = discounted_sums(rewards, to_go, self.gamma)
+        return discounted_sums(rewards, to_go, self.gamma)
 
     def _compare(
         self, buffer: EpisodicReplayBuffer, steps: NDArray[np.int64], references: NDArray[np.int64], followed: Followed

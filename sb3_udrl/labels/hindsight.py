@@ -144,7 +144,7 @@ class Hindsight:
         return {
             "settings": self.buffer.settings(),
             "arrays": self.buffer.arrays(),
-            "labels": {labeler.name: labeler.state() for labeler in self.labelers},
+            "labels": {labeler.name: labeler.state(self.buffer) for labeler in self.labelers},
         }
 
     def restored(self, state: Mapping[str, Any]) -> Hindsight:
@@ -159,7 +159,8 @@ class Hindsight:
         missing = [labeler.name for labeler in self.labelers if labeler.name not in state["labels"]]
         if missing:
             raise ValueError(f"it has no labels for {', '.join(missing)}")
-        other.labelers = [labeler.restored(state["labels"][labeler.name]) for labeler in self.labelers]
+        for labeler in self.labelers:
+            labeler.restore(other.buffer, state["labels"][labeler.name])
         return other
 
 

@@ -29,18 +29,22 @@ class Labeler(ABC):
         :param buffer: the stored episodes, at least one
         """
 
-    def state(self) -> dict[str, Any]:
-        """What relabelling goes on from, as numbers and arrays, besides the columns of the buffer; here, nothing."""
+    def state(self, buffer: EpisodicReplayBuffer) -> dict[str, Any]:
+        """
+        What relabelling goes on from, as numbers and arrays, besides the columns of the buffer; here, nothing.
+
+        :param buffer: the stored episodes, with the notes about their columns
+        """
         return {}
 
-    def restored(self, state: Mapping[str, Any]) -> Labeler:
+    def restore(self, buffer: EpisodicReplayBuffer, state: Mapping[str, Any]) -> None:  # noqa: B027  # most have no state
         """
-        A labeler with the same arguments that goes on where another one was.
+        Write what :meth:`state` gave into another buffer, whose columns are those of then.
 
+        :param buffer: the stored episodes
         :param state: as from :meth:`state`
         :raises ValueError: if it is damaged
         """
-        return self
 
     @abstractmethod
     def label(self, buffer: EpisodicReplayBuffer, rows: NDArray[np.int64], segments: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ from sb3_udrl.spaces.actions import into_space
 from sb3_udrl.spaces.supported import check_action_space, check_observation_space
 
 PolicyState = tuple[NDArray[Any], ...]
+_MOST = np.finfo(np.float32).max
 _UNTRACKED = -2  # a number of steps that no number of tracked steps follows
 Actor = Callable[[Any, Command, NDArray[np.float32]], NDArray[Any]]  # observations, commands, temperatures -> actions
 Noise = Callable[[Any], NDArray[np.float32]]  # observations -> draws of a standard normal distribution, (n, n_dims)
@@ -389,14 +390,13 @@ def refuse_what_is_not_finite(observation: Any, name: str = "observation") -> No
             refuse_what_is_not_finite(part, f"{name}[{key!r}]")
         return
     values = np.asarray(observation)
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or (values.dtype == np.float32 and np.isfinite(values).all()):
         return
-    bad = ~(np.abs(values) <= np.finfo(np.float32).max)
+    bad = ~(np.abs(values) <= _MOST)
     if bad.any():
         entry = tuple(np.argwhere(bad)[0].tolist())
-        raise ValueError(
-            f"{name}{list(entry)} is {values[entry]}: it must be finite and fit into single precision, check the environment"
-        )
+        where = f"{name}{list(entry)}" if entry else name
+        raise ValueError(f"{where} is {values[entry]}: it must be finite and fit into single precision, check the environment")
 
 
 def estimated_rewards(command: Command) -> NDArray[np.float64]:
