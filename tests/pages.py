@@ -53,8 +53,9 @@ class Page:
         return self.text.startswith(GENERATED)
 
     def n_words(self) -> int:
-        """All words but those of the API, which Sphinx writes: prose, tables and code."""
-        return len(re.sub(r"^```\{eval-rst\}$.*?^```$", "", self.text, flags=re.DOTALL | re.MULTILINE).split())
+        """Words of prose, code and tables, without those of the API and of generated tables."""
+        written = r"^```\{eval-rst\}$.*?^```$|^<!-- results: .*?^<!-- end of results -->$"
+        return len(re.sub(written, "", self.text, flags=re.DOTALL | re.MULTILINE).split())
 
     def blocks(self, language: str | None = None) -> list[Block]:
         """

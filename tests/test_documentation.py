@@ -49,10 +49,11 @@ def test_the_readme_links_absolutely_to_what_is_there() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_the_readme_is_that_of_the_published_data() -> None:
-    script = runpy.run_path(str(ROOT / "docs" / "readme_results.py"))
-    readme = Page(ROOT / "README.md").text
-    assert script["written_into"](readme, script["results"]()) == readme
+def test_tables_of_results_are_those_of_the_published_data() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "results_table.py"))
+    table = script["results"]()
+    for path in script["PAGES"]:
+        assert script["written_into"](path.read_text(), table) == path.read_text(), "run: python docs/results_table.py"
 
 
 def test_a_part_of_ones_own_is_as_short_as_the_page_says() -> None:

@@ -140,7 +140,9 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser("train", help="learn from a recording, and save the model")
     _add_data_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="the .zip file of the model")
-    parser.add_argument("--algo", default="udrl", choices=sorted(LEARN_FROM_RECORDINGS), help="algorithm (default: %(default)s)")
+    parser.add_argument(
+        "--algo", default="udrl", choices=sorted(LEARN_FROM_RECORDINGS), help="algorithm (default: %(default)s)"
+    )
     parser.add_argument("--policy", default="CommandPolicy", help="the behavior function (default: %(default)s)")
     parser.add_argument("--commands", default="any", help="what can be asked for (default: %(default)s)")
     parser.add_argument("--gradient-steps", type=int, default=10_000, help="at most so many (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""The table of results in README.md, from the published data: ``python docs/readme_results.py`` writes it anew."""
+"""The table of results on the pages below, from the published data: ``python docs/results_table.py`` writes it anew."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from sb3_udrl.benchmark.tables import final_scores, markdown, with_interval
 
 ROOT = Path(__file__).parents[1]
 SUITES = ("classic", "lunar", "mujoco", "pixels")
-START, END = "<!-- results: python docs/readme_results.py -->\n", "\n<!-- end of results -->"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "guide" / "why.md")
+START, END = "<!-- results: python docs/results_table.py -->\n", "\n<!-- end of results -->"
 ALGORITHMS, MODES = ("UDRL", "PPO"), ("greedy", "sampled")
 CLEAR = 0.6  # share of pairs of runs that one must win to be ahead
 
@@ -47,12 +48,13 @@ def row(finals: pd.DataFrame) -> list[str]:
 
 def written_into(text: str, table: str) -> str:
     """
-    :param text: the README
+    :param text: a page
     :param table: takes the place of the one in there
     """
     return text[: text.index(START) + len(START)] + table + text[text.index(END) :]
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(written_into(readme.read_text(), results()))
+    table = results()
+    for page in PAGES:
+        page.write_text(written_into(page.read_text(), table))
