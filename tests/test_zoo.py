@@ -257,6 +257,33 @@ def test_train_continue_and_enjoy(run_zoo, capsys):
     assert UDRL.load(model).num_timesteps >= 300
 
 
+FOREST = ["policy:'ForestPolicy'", 'policy_kwargs:"dict(estimator_kwargs=dict(n_estimators=3))"']
+
+
+@pytest.mark.parametrize("policy", [[], FOREST], ids=["network", "forest"])
+@pytest.mark.parametrize("with_buffer", [False, True])
+def test_continued_training_goes_on_where_it_was(run_zoo, monkeypatch, policy, with_buffer):
+    """The Zoo's -i, whose count of steps starts anew: with the replay buffer there is no further warm-up, and it grows."""
+    buffer = ["--save-replay-buffer"] if with_buffer else []
+    run_zoo("train", *CARTPOLE, "-n", "300", "--eval-freq", "-1", "-f", "logs", *buffer, *TINY, *policy)
+    trained = UDRL.load("logs/udrl/CartPole-v1_1/CartPole-v1.zip", device="cpu")
+    at_start, setup = [], UDRL._setup_learn
+
+    def spying_setup(model, *args, **kwargs):
+        result = setup(model, *args, **kwargs)
+        at_start.append((model.warming_up, model.replay_buffer.n_transitions_added, model._running.warm_up.any(), model))
+        return result
+
+    monkeypatch.setattr(UDRL, "_setup_learn", spying_setup)
+    agent = "logs/udrl/CartPole-v1_1/CartPole-v1.zip"
+    run_zoo("train", *CARTPOLE, "-n", "200", "--eval-freq", "-1", "-f", "logs", "-i", agent, *TINY, *policy)
+    ((warming_up, n_stored, without_command, model),) = at_start
+    assert warming_up is not with_buffer and bool(without_command) is not with_buffer
+    assert (n_stored > 200) is with_buffer
+    assert model._n_updates > trained._n_updates > 0
+    assert model.replay_buffer.n_transitions_added > n_stored
+
+
 def test_search_and_train_with_a_trial_of_it(run_zoo):
     study = ["--storage", "study.log", "--study-name", "study"]
     search = ["-optimize", "--n-trials", "2", "--n-startup-trials", "1", "--n-evaluations", "1", "--eval-episodes", "1"]
