@@ -260,6 +260,7 @@ def test_train_continue_and_enjoy(run_zoo, capsys):
 FOREST = ["policy:'ForestPolicy'", 'policy_kwargs:"dict(estimator_kwargs=dict(n_estimators=3))"']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [[], FOREST], ids=["network", "forest"])
 @pytest.mark.parametrize("with_buffer", [False, True])
 def test_continued_training_goes_on_where_it_was(run_zoo, monkeypatch, policy, with_buffer):
