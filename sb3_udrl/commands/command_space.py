@@ -121,12 +121,13 @@ class CommandSpace:
     @property
     def input_names(self) -> tuple[str, ...]:
         """What the columns of :meth:`inputs` are."""
-        per_step = tuple(f"{part.name} per step" for part in self._per_step())
+        per_step = tuple(f"{name} per step" for name in self.per_step)
         return (*self.names, *per_step, *(UNASKED + name for name in self.names if self.partial))
 
-    def _per_step(self) -> list[CommandPart]:
+    @property
+    def per_step(self) -> tuple[str, ...]:
         """Sums that a value per remaining step tells apart from the horizon, which they often go along with."""
-        return [part for part in self.parts if part.sums and self.partial and "horizon" in self.names]
+        return tuple(part.name for part in self.parts if part.sums and self.partial and "horizon" in self.names)
 
     def inputs(self, command: Command) -> NDArray[np.float32]:
         """
@@ -137,7 +138,7 @@ class CommandSpace:
         :return: ``(n, len(input_names))``
         """
         columns: list[ArrayLike] = [command[name] for name in self.names]
-        columns += [command[part.name] / command["horizon"] for part in self._per_step()]
+        columns += [command[name] / command["horizon"] for name in self.per_step]
         if self.partial:
             columns += [np.isnan(command[name]) for name in self.names]
         rows = np.empty((len(command), len(columns)), dtype=np.float32)

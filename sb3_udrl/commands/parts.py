@@ -36,6 +36,14 @@ class CommandPart(ABC):
     lowest: ClassVar[float] = -np.inf  # the least value that can be asked for
     measured: ClassVar[bool] = True  # whether an episode says by itself what it achieved
     sums: ClassVar[bool] = False  # whether it is a sum over the steps to come, so that a value per step says something too
+    # What advance() does, for exported files: "less reward", "less amount", "less one" or "stays"; None where it is your own
+    rule: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__
+        if "rule" not in own and ("advance" in own or "amounts" in own):  # an own way to change is known to nobody else
+            cls.rule = None if "advance" in own else "less amount"
 
     @abstractmethod
     def advance(self, values: FloatArray, step: Step) -> FloatArray:
@@ -79,6 +87,7 @@ class SummedPart(CommandPart):
     """
 
     sums = True
+    rule = "less amount"
     needs_infos: ClassVar[bool] = True  # whether it counts something in ``infos``; without them it stays as it is
 
     @abstractmethod
@@ -100,6 +109,7 @@ class Return(SummedPart):
     """The sum of raw, undiscounted rewards that is still to be collected."""
 
     name = "return"
+    rule = "less reward"
     needs_infos = False
 
     def amounts(self, step: Step) -> FloatArray:
@@ -113,6 +123,7 @@ class Horizon(CommandPart):
     """The number of steps that are left; one step less after each, and never less than one."""
 
     name = "horizon"
+    rule = "less one"
     lowest = 1.0
 
     def advance(self, values: FloatArray, step: Step) -> FloatArray:
@@ -129,6 +140,7 @@ class Advantage(CommandPart):
     """
 
     name = "advantage"
+    rule = "stays"
     measured = False
 
     def advance(self, values: FloatArray, step: Step) -> FloatArray:

@@ -39,12 +39,15 @@ def add_model_arguments(parser: argparse.ArgumentParser, algorithms: Iterable[st
     parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
 
 
-def load_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[CommandedAlgorithm, VecEnv]:
+def load_model(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, render_mode: str | None = None
+) -> tuple[CommandedAlgorithm, VecEnv]:
     """
     The model and its environment, wrapped as in training, and as the model needs it (images, channels first).
 
     :param parser: where :func:`add_model_arguments` was called
     :param args: what it parsed; ``args.env`` is filled in
+    :param render_mode: of the environments; by default what the Zoo noted, or none
     :return: the model, on the CPU, and eight environments
     :raises SystemExit: if something cannot be loaded, after a line that says what and why
     """
@@ -76,6 +79,8 @@ def load_any_model(
         fail(parser, f"--env is missing, and no args.yml beside {model} says what it was")
     if args.vec_normalize is not None:
         settings = settings._replace(vec_normalize=args.vec_normalize)
+    if render_mode is not None:
+        settings = settings._replace(env_kwargs={**settings.env_kwargs, "render_mode": render_mode})
     try:
         env = make_evaluation_env(args.env, args.seed, settings)
     except MISTAKES as error:

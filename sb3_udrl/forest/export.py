@@ -25,19 +25,34 @@ def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
     ``probabilities`` of the actions that the data held; for continuous ones it is ``variable``, the mean,
     ``(n, n_components)``.
 
+    :func:`~sb3_udrl.deploy.export_policy` writes files that take observations and commands as they are.
+
     :param policy: a fitted policy, ``model.policy``
     :param path: file to write
     :raises ImportError: if skl2onnx is missing
     :raises ValueError: if it is no forest, nothing was learned yet, or skl2onnx does not know the estimator
     """
+    if policy.exported_as != "forest":
+        raise ValueError(
+            f"policy={type(policy).__name__}: only forests are exported here; sb3_udrl.deploy.export_policy takes networks"
+        )
+    exported = estimator_graph(policy)
+    with written_at_once(path, ".onnx") as target:
+        pathlib.Path(target).write_bytes(exported.SerializeToString())
+
+
+def estimator_graph(policy: ForestPolicy) -> Any:
+    """
+    What was learned as an ONNX model, see :func:`to_onnx`.
+
+    :param policy: a forest
+    :raises ImportError: if skl2onnx is missing
+    :raises ValueError: if nothing was learned yet, or skl2onnx does not know the estimator
+    """
     try:
         import skl2onnx
     except ImportError as error:
         raise ImportError("ONNX files need skl2onnx: pip install sb3-udrl[onnx]") from error
-    if not hasattr(policy, "learned"):
-        raise ValueError(
-            f"policy={type(policy).__name__}: only forests are exported here; torch.onnx.export writes the module of a network"
-        )
     if policy.learned is None:
         raise ValueError("this policy has learned nothing yet: train it first")
     estimator = policy.learned.estimator
@@ -52,8 +67,7 @@ def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
         _scale_inputs(exported, policy.learned.scaling)
     if isinstance(policy.head, DiscreteHead):
         _name_actions(exported, [v + s for v, s in zip(policy.learned.present, policy.head.start, strict=True)])
-    with written_at_once(path, ".onnx") as target:
-        pathlib.Path(target).write_bytes(exported.SerializeToString())
+    return exported
 
 
 def _scale_inputs(exported: Any, scaling: Scaling) -> None:

@@ -92,7 +92,7 @@ class DiscreteHead:
         self.start: Indices = np.broadcast_to(start, self.shape or (1,)).ravel().astype(np.int64)
         exists = np.arange(self.n_values.max()) < self.n_values[:, None]  # (n_components, most values)
         self.uniform: Floats = exists / self.n_values[:, None]
-        self.smoothing, self._no_value = smoothing, np.where(exists, 0.0, -np.inf)
+        self.smoothing, self.no_value = smoothing, np.where(exists, 0.0, -np.inf)
 
     def to_indices(self, actions: Array) -> Indices:
         """
@@ -207,7 +207,7 @@ class DiscreteHead:
         :return: ``(n, *action_shape)``
         """
         smoothed = (1 - self.smoothing) * outputs + self.smoothing * self.uniform
-        logits = np.log(np.maximum(smoothed, 1e-30)) + self._no_value
+        logits = np.log(np.maximum(smoothed, 1e-30)) + self.no_value
         noise = draws.gumbel(size=logits.shape)
         return self._actions((logits + np.reshape(temperature, (-1, 1, 1)) * noise).argmax(2))
 

@@ -63,6 +63,8 @@ class ForestPolicy(BehaviorPolicy):
     :raises ValueError: if an argument is out of its range, or the estimator does not exist or lacks what is needed
     """
 
+    exported_as = "forest"
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],

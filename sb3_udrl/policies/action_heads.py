@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -60,6 +60,20 @@ class ActionHead(nn.Module, ABC):
         return None
 
     @abstractmethod
+    def distribution(self, params: th.Tensor) -> dict[str, th.Tensor]:
+        """
+        What :meth:`sample` draws from, in the form that exported files have.
+
+        :param params: ``(n, n_params)``
+        :return: ``logits``, ``(n, n_components, n_values)``; or, each ``(n, n_dims)``, ``mean`` and ``std``, or ``alpha`` and
+            ``beta``, for actions scaled to [-1, 1]
+        """
+
+    @abstractmethod
+    def draw_rule(self) -> dict[str, Any]:
+        """How actions are drawn from :meth:`distribution`, as plain values for files."""
+
+    @abstractmethod
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """
         Mean negative log-likelihood.
@@ -102,6 +116,12 @@ class CategoricalHead(ActionHead):
         super().__init__(latent_dim, int(action_space.n), action_space)
         self.start = int(action_space.start)
 
+    def distribution(self, params: th.Tensor) -> dict[str, th.Tensor]:
+        return {"logits": params[:, None]}
+
+    def draw_rule(self) -> dict[str, Any]:
+        return {"kind": "categorical", "start": [self.start]}
+
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         return F.cross_entropy(params, actions.long() - self.start)
 
@@ -127,6 +147,14 @@ class MultiCategoricalHead(ActionHead):
         super().__init__(latent_dim, sum(self.sizes), action_space)
         self.register_buffer("starts", th.as_tensor(action_space.start.ravel(), dtype=th.float32))
 
+    def distribution(self, params: th.Tensor) -> dict[str, th.Tensor]:
+        columns = params.split(self.sizes, dim=1)
+        most = max(self.sizes)  # what does not exist has no chance
+        return {"logits": th.stack([F.pad(logits, (0, most - logits.shape[1]), value=-th.inf) for logits in columns], dim=1)}
+
+    def draw_rule(self) -> dict[str, Any]:
+        return {"kind": "categorical", "start": self.starts.long().tolist()}
+
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         targets = (actions.flatten(1) - self.starts).long()
         losses = [F.cross_entropy(logits, targets[:, i]) for i, logits in enumerate(params.split(self.sizes, dim=1))]
@@ -147,6 +175,12 @@ class BernoulliHead(ActionHead):
 
     def __init__(self, latent_dim: int, action_space: spaces.MultiBinary) -> None:
         super().__init__(latent_dim, int(np.prod(action_space.shape)), action_space)
+
+    def distribution(self, params: th.Tensor) -> dict[str, th.Tensor]:
+        return {"logits": th.stack((th.zeros_like(params), params), dim=2)}
+
+    def draw_rule(self) -> dict[str, Any]:
+        return {"kind": "categorical", "start": [0]}
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         targets = actions.flatten(1).float()
@@ -171,6 +205,7 @@ class BoxHead(ActionHead):
     """
 
     discrete = False
+    kind: ClassVar[str]  # of the distribution, in exported files
     center: th.Tensor
     half_range: th.Tensor
 
@@ -192,6 +227,9 @@ class BoxHead(ActionHead):
         """The inverse of :meth:`scaled`, ``(n, *action_shape)``; still to be brought into the space."""
         return (actions * self.half_range + self.center).reshape(-1, *self.action_shape)
 
+    def draw_rule(self) -> dict[str, Any]:
+        return {"kind": self.kind, "center": self.center.tolist(), "half_range": self.half_range.tolist()}
+
 
 class GaussianHead(BoxHead):
     """
@@ -208,6 +246,7 @@ class GaussianHead(BoxHead):
     :raises ValueError: if one of the two is not above 0 and below 7.4
     """
 
+    kind = "normal"
     min_log_std: th.Tensor  # part of the state: a model that is loaded draws as it did when it was saved
 
     def __init__(
@@ -229,6 +268,10 @@ class GaussianHead(BoxHead):
         """Mean and logarithm of the standard deviation, each ``(n, n_dims)``."""
         mean, log_std = params.chunk(2, dim=1)
         return mean, log_std.clamp_min(self.min_log_std).clamp_max(_MAX_LOG_STD)
+
+    def distribution(self, params: th.Tensor) -> dict[str, th.Tensor]:
+        mean, log_std = self.split(params)
+        return {"mean": mean, "std": log_std.exp()}
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         mean, log_std = self.split(params)
@@ -256,6 +299,8 @@ class GaussianHead(BoxHead):
 class SquashedGaussianHead(GaussianHead):
     """A normal distribution squashed by tanh, as in SAC; needs bounds. ``min_std`` is that of the normal distribution."""
 
+    kind = "squashed normal"
+
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         squashed = self.scaled(actions).clamp(-1 + 1e-3, 1 - 1e-3)  # actions at the bounds would be infinitely far
         mean, log_std = self.split(params)
@@ -274,6 +319,8 @@ class SquashedGaussianHead(GaussianHead):
 class BetaHead(BoxHead):
     """A Beta distribution per component, with its mass inside the bounds; its mean serves as mode."""
 
+    kind = "beta"
+
     def __init__(self, latent_dim: int, action_space: spaces.Box) -> None:
         super().__init__(latent_dim, 2, action_space)
 
@@ -281,6 +328,9 @@ class BetaHead(BoxHead):
         """The two shape parameters, each at least one, so that there is a single peak, ``(n, n_dims)``."""
         alpha, beta = (1 + F.softplus(params)).chunk(2, dim=1)
         return alpha, beta
+
+    def distribution(self, params: th.Tensor) -> dict[str, th.Tensor]:
+        return dict(zip(("alpha", "beta"), self.split(params), strict=True))
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         alpha, beta = self.split(params)
@@ -309,11 +359,16 @@ class DiscretizedHead(BoxHead):
     :raises ValueError: if ``n_bins`` is not positive
     """
 
+    kind = "bins"
+
     def __init__(self, latent_dim: int, action_space: spaces.Box, n_bins: int = 21) -> None:
         if n_bins < 1:
             raise ValueError(f"n_bins={n_bins}: must be at least 1")
         super().__init__(latent_dim, n_bins, action_space)
         self.n_bins = n_bins
+
+    def distribution(self, params: th.Tensor) -> dict[str, th.Tensor]:
+        return {"logits": params.reshape(-1, self.n_dims, self.n_bins)}
 
     def loss(self, params: th.Tensor, actions: th.Tensor) -> th.Tensor:
         bins = ((self.scaled(actions) + 1) / 2 * self.n_bins).long().clamp(0, self.n_bins - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch as th
@@ -66,6 +66,20 @@ class FitReport(NamedTuple):
     metrics: dict[str, float]
 
 
+class Deciding(NamedTuple):
+    """
+    One of the behavior functions that a policy consists of.
+
+    :param name: what it is called
+    :param policy: it decides where a part of its own commands is asked for
+    :param temperature: how freely ``predict`` draws its actions
+    """
+
+    name: str
+    policy: BehaviorPolicy
+    temperature: float
+
+
 class BehaviorPolicy(SavedPolicy):
     """
     Base of all behavior functions. A subclass implements :meth:`act` and :meth:`fit`; the rest is here.
@@ -75,8 +89,14 @@ class BehaviorPolicy(SavedPolicy):
     :param kwargs: as for SB3's ``BasePolicy``
     """
 
+    exported_as: ClassVar[str | None] = None  # a key of ``sb3_udrl.deploy.export.KINDS``; None where it cannot be exported
     eval_command: th.Tensor
     _guidance: th.Tensor
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "act" in cls.__dict__ and "exported_as" not in cls.__dict__:  # an own way to act is not known to exporters
+            cls.exported_as = None
 
     def __init__(self, *args: Any, command_space: CommandSpace | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -127,6 +147,10 @@ class BehaviorPolicy(SavedPolicy):
     def networks(self) -> list[th.nn.Module]:
         """The networks that take features and a standardized command; here, there are none."""
         return []
+
+    def deciding(self) -> list[Deciding]:
+        """The behavior functions that decide, each where a part of its commands is asked for, the last before the others."""
+        return [Deciding("", self, 1.0)]
 
     @property
     def explorer(self) -> BehaviorPolicy:

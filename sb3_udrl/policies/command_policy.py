@@ -61,6 +61,7 @@ class CommandPolicy(GradientFit):
     :param command_space: the commands that it takes; by default a return within a horizon
     """
 
+    exported_as = "network"
     default_features_extractor: ClassVar[type[BaseFeaturesExtractor] | None] = None
 
     def __init__(
@@ -173,7 +174,9 @@ class CommandPolicy(GradientFit):
         return self.features_extractor(prepared)
 
     def _command_input(self, command: th.Tensor) -> th.Tensor:
-        standardized = self.command_standardizer(command).nan_to_num()  # what is not asked for is as usual
+        standardized = self.command_standardizer(command)
+        if self.command_space.partial:  # what is not asked for is as usual
+            standardized = standardized.masked_fill(standardized.isnan(), 0.0)
         for column, scale in self.fixed_scales():
             standardized[:, column] = (command[:, column] * scale).nan_to_num()
         return standardized

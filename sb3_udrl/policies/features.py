@@ -126,7 +126,7 @@ def joined(observation: PyTorchObs, keys: list[str]) -> th.Tensor:
     :return: floats, doubles where single precision would lose something, ``(n, n_numbers)``
     """
     parts = [observation[key] if isinstance(observation, dict) else observation for key in keys]
-    return th.cat([_floats(part.reshape(len(part), -1)) for part in parts], dim=1)
+    return th.cat([_floats(part.reshape(part.shape[0], -1)) for part in parts], dim=1)
 
 
 def _floats(numbers: th.Tensor) -> th.Tensor:

@@ -15,7 +15,7 @@ from sb3_udrl.commands.calibration import N_KNOTS, corrected
 from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.labels import Hindsight
-from sb3_udrl.policies.base import Actor, BehaviorPolicy, FitOptions, FitReport, Noise
+from sb3_udrl.policies.base import Actor, BehaviorPolicy, Deciding, FitOptions, FitReport, Noise
 
 
 class SideBySide(BehaviorPolicy):
@@ -102,6 +102,10 @@ class SideBySide(BehaviorPolicy):
 
     def networks(self) -> list[th.nn.Module]:
         return [*self.striving.networks(), *self.obedient.networks()]
+
+    def deciding(self) -> list[Deciding]:
+        obedient = Deciding("obedient", self.obedient, float(self.obedient_temperature))
+        return [Deciding("striving", self.striving, 1.0), obedient]
 
     @property
     def explorer(self) -> BehaviorPolicy:
