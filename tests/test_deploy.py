@@ -1,14 +1,16 @@
 """Exported networks decide as the model does: TorchScript for all kinds, ONNX through ``ExportedAgent``."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
 
-from sb3_udrl.commands import COMMAND_SPACES, CommandSpace
+from sb3_udrl.commands import COMMAND_SPACES, CommandPart, CommandSpace, SummedPart
 from sb3_udrl.deploy import ExportedAgent, export_policy
+from sb3_udrl.deploy.books import CommandBooks
 from sb3_udrl.policies import CnnPolicy, CommandPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
 
@@ -177,3 +179,79 @@ def test_onnx(tmp_path, kind):
         spread = own.std(0) + 0.02 * np.abs(own).max()
         assert (np.abs(drawn.mean(0) - own.mean(0)) < 5 * spread / np.sqrt(few)).all()
         assert (np.abs(drawn.std(0) - own.std(0)) < 0.25 * spread).all()
+
+
+class OwnWay(CommandPolicy):
+    def act(self, observation, command, deterministic=False, temperature=None):
+        return np.zeros(len(command), dtype=np.int64)
+
+
+class OwnNetwork(CommandPolicy):
+    def forward(self, observation, command):
+        return 2 * super().forward(observation, command)
+
+
+class Speed(CommandPart):
+    name = "speed"
+
+    def advance(self, values, step):
+        return values / 2
+
+    def achieved(self, episode):
+        return 0.0
+
+
+class Energy(SummedPart):
+    name = "energy"
+
+    def amounts(self, step):
+        return np.array([info["energy"] for info in step.infos])
+
+
+def test_a_network_of_ones_own_is_exported(tmp_path):
+    policy = trained(VECTOR, DISCRETE, policy=OwnNetwork)
+    export_policy(policy, tmp_path / "agent.pt")
+    exported = th.jit.load(tmp_path / "agent.pt")
+    command = policy.initial_command(N, commands_of(policy.command_space))
+    observations = th.as_tensor(observations_of(VECTOR))
+    with th.no_grad():
+        _, logits = exported(observations, th.as_tensor(policy.command_space.to_rows(command)))
+        np.testing.assert_allclose(logits[:, 0], policy(observations, policy.command_tensor(command)), atol=1e-4)
+
+
+def test_what_is_learned_later_does_not_change_the_file(tmp_path):
+    policy = trained(VECTOR, DISCRETE)
+    export_policy(policy, tmp_path / "before.pt")
+    with th.no_grad():
+        policy.action_head.linear.bias.fill_(0)
+    inputs = (th.zeros(1, 3), th.ones(1, 2, dtype=th.float64))
+    export_policy(policy, tmp_path / "after.pt")
+    before, after = (th.jit.load(tmp_path / f"{name}.pt")(*inputs)[1] for name in ("before", "after"))
+    assert (before != after).any()
+
+
+def test_what_cannot_be_exported(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"path='.*agent.zip': name it .onnx, or .pt for TorchScript"):
+        export_policy(trained(VECTOR, DISCRETE), tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match=r"policy=OwnWay: it acts in a way of its own, by its own act\(\)"):
+        export_policy(OwnWay(VECTOR, DISCRETE, lambda _: 1e-3), tmp_path / "agent.onnx")
+    with pytest.raises(ValueError, match=r"the part 'speed' of commands has its own advance\(\)"):
+        space = CommandSpace(["return", Speed()])
+        export_policy(CommandPolicy(VECTOR, DISCRETE, lambda _: 1e-3, command_space=space), tmp_path / "agent.pt")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"pip install sb3-udrl\[onnx\]"):
+        export_policy(trained(VECTOR, DISCRETE), tmp_path / "agent.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_sums_of_ones_own_are_paid_off_by_what_is_told(tmp_path):
+    space = CommandSpace(["return", Energy(), "horizon"])
+    policy = CommandPolicy(VECTOR, DISCRETE, lambda _: 1e-3, net_arch=[8], command_space=space)
+    export_policy(policy, tmp_path / "agent.pt")
+    files = {"sb3_udrl": ""}
+    th.jit.load(tmp_path / "agent.pt", _extra_files=files)
+    books = CommandBooks(json.loads(files["sb3_udrl"]))
+    rows = books.begin(2, {"return": [1.0, 2.0], "energy": 5.0, "horizon": 9}, deterministic=True)
+    told = books.advance(rows, 2, 0.5, {"energy": [1.0, 2.0]})
+    np.testing.assert_array_equal(told, [[0.5, 4, 8], [1.5, 3, 8]])
+    np.testing.assert_array_equal(books.advance(told, 2, None, None)[:, 1], [4, 3])  # as the model's without infos

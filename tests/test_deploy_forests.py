@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
-from test_forest_policy import OPTIONS, examples_of, policy
+from helpers import hindsight
+from test_forest_policy import FEW_TREES, OPTIONS, examples_of, policy
 
+from sb3_udrl import UDRL
+from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.deploy import ExportedAgent, export_policy
+from sb3_udrl.forest import ForestPolicy
 
 OBSERVATIONS = np.random.default_rng(0).uniform(-20, 420, (300, 1)).astype(np.float32)
 KINDS = {
@@ -47,3 +51,42 @@ def test_forests_of_all_kinds(tmp_path, kind):
     spread = own.astype(np.float64).std(0) + 0.05
     assert (np.abs(drawn.mean(0, dtype=np.float64) - own.mean(0, dtype=np.float64)) < 0.1 * spread).all()
     assert (np.abs(drawn.std(0, dtype=np.float64) / spread - own.std(0, dtype=np.float64) / spread) < 0.1).all()
+
+
+def test_forests_side_by_side(tmp_path):
+    settings = {"learning_starts": 500, "policy_kwargs": FEW_TREES, "device": "cpu", "seed": 0}
+    model = UDRL("ForestPolicy", "CartPole-v1", commands="any", **settings).learn(1_200)
+    export_policy(model, tmp_path / "agent.onnx")
+    agent = ExportedAgent(tmp_path / "agent.onnx")
+    observations = np.random.default_rng(0).normal(size=(400, 4), scale=[0.1, 0.5, 0.05, 0.5]).astype(np.float32)
+    for command in (20, {"horizon": 15}, {"advantage": 1.0}, {}):
+        decided, (rows, _) = model.predict(observations, deterministic=True, command=command)
+        same, state = agent.predict(observations, deterministic=True, command=command)
+        np.testing.assert_array_equal(state, rows)
+        assert (same == decided).mean() > 0.97  # the rest are ties
+    assert agent.about["deciders"][1]["temperature"] == pytest.approx(0.7)
+
+
+def test_observations_far_from_zero_are_told_apart(tmp_path):
+    space, rng = spaces.Box(-np.inf, np.inf, (1,), np.float64), np.random.default_rng(0)
+    buffer = EpisodicReplayBuffer(1_200, space, spaces.Discrete(2), seed=0)
+    for _ in range(20):
+        seen = 1.7e9 + rng.uniform(-50, 50, (60, 1))
+        buffer.add(Episode(seen, (seen[:, 0] > 1.7e9).astype(np.int64), np.ones(60, np.float32)))
+    forest = ForestPolicy(space, spaces.Discrete(2), lambda _: 0.0, **FEW_TREES)
+    forest.fit(hindsight(buffer), OPTIONS)
+    export_policy(forest, tmp_path / "forest.onnx")
+    observations = 1.7e9 + rng.uniform(-50, 50, (300, 1))
+    asked = {"command": (30.0, 30.0), "deterministic": True}
+    decided, _ = forest.predict(observations, **asked)
+    same, _ = ExportedAgent(tmp_path / "forest.onnx").predict(observations, **asked)
+    assert (decided == (observations[:, 0] > 1.7e9)).mean() > 0.9
+    assert (same == decided).mean() > 0.98
+
+
+def test_torchscript_holds_no_forests(tmp_path):
+    with pytest.raises(ValueError, match=r"TorchScript holds networks alone, name it \.onnx for a forest"):
+        export_policy(policy(spaces.Discrete(2)), tmp_path / "forest.pt")
+    with pytest.raises(ValueError, match="this policy has learned nothing yet: train it first"):
+        export_policy(policy(spaces.Discrete(2)), tmp_path / "forest.onnx")
+    assert not list(tmp_path.iterdir())

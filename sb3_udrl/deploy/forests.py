@@ -127,7 +127,8 @@ def forest_model(policy: BehaviorPolicy) -> tuple[Any, list[dict[str, Any]]]:
         prefix = f"{decides.name}." if decides.name else ""
         columns = [policy.command_space.names.index(name) for name in own.command_space.names]
         asked = graph.add("Gather", "command", graph.constant(np.array(columns)), axis=1)
-        inputs = _inputs(graph, policy.observation_space, own.command_space, asked)
+        precision = forest.graph.input[0].type.tensor_type.elem_type  # double where inputs are scaled
+        inputs = _inputs(graph, policy.observation_space, own.command_space, asked, precision)
         found = graph.include(forest, inputs, f"{prefix}forest.")
         put_out = _discrete if "probabilities" in found else _continuous
         actions, distribution, rule = put_out(graph, own, found)
@@ -142,13 +143,13 @@ def forest_model(policy: BehaviorPolicy) -> tuple[Any, list[dict[str, Any]]]:
     return graph.model(policy, list(outputs), exported[0]), rules
 
 
-def _inputs(graph: Graph, space: spaces.Space[Any], commands: CommandSpace, asked: str) -> str:
+def _inputs(graph: Graph, space: spaces.Space[Any], commands: CommandSpace, asked: str, precision: int) -> str:
     """As :func:`~sb3_udrl.forest.examples.to_inputs` makes them, ``(n, n_inputs)``."""
     columns = []
     for key, part in observation_parts(space).items():
         size = graph.constant(np.array([-1, int(np.prod(part.shape or ()))], dtype=np.int64))
-        columns.append(graph.floats(graph.add("Reshape", input_name(key), size)))
-    columns.append(graph.floats(asked))
+        columns.append(graph.add("Reshape", input_name(key), size))
+    columns.append(graph.floats(asked))  # commands are read in single precision in any case
     for name in commands.per_step:
         values, horizons = (
             graph.add("Gather", asked, graph.constant(np.array([commands.names.index(part)])), axis=1)
@@ -157,7 +158,7 @@ def _inputs(graph: Graph, space: spaces.Space[Any], commands: CommandSpace, aske
         columns.append(graph.floats(graph.add("Div", values, horizons)))
     if commands.partial:
         columns.append(graph.floats(graph.add("IsNaN", asked)))
-    return graph.add("Concat", *columns, axis=1)
+    return graph.add("Concat", *(graph.add("Cast", column, to=precision) for column in columns), axis=1)
 
 
 def _discrete(graph: Graph, forest: Any, found: dict[str, Any]) -> tuple[str, dict[str, str], dict[str, Any]]:

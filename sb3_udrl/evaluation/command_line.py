@@ -51,12 +51,15 @@ def load_model(
     :return: the model, on the CPU, and eight environments
     :raises SystemExit: if something cannot be loaded, after a line that says what and why
     """
-    model, env = load_any_model(parser, args, ALGORITHMS)
+    model, env = load_any_model(parser, args, ALGORITHMS, render_mode)
     return cast(CommandedAlgorithm, model), env
 
 
 def load_any_model(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, algorithms: Mapping[str, type[BaseAlgorithm]]
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    algorithms: Mapping[str, type[BaseAlgorithm]],
+    render_mode: str | None = None,
 ) -> tuple[BaseAlgorithm, VecEnv]:
     """
     As :func:`load_model`, of any algorithm.
@@ -64,6 +67,7 @@ def load_any_model(
     :param parser: where :func:`add_model_arguments` was called
     :param args: what it parsed; ``args.env`` is filled in
     :param algorithms: algorithms by name
+    :param render_mode: of the environments; by default what the Zoo noted, or none
     """
     model = args.model if args.model.is_file() else Path(f"{args.model}.zip")
     if not model.is_file():

@@ -70,7 +70,9 @@ def write_contents(
     repeated = commands.rows(np.repeat(np.arange(len(commands)), n_episodes))
     achieved = run_commands(model, env, repeated, deterministic)
     part = model.policy.experience.names[0] if model.policy.experience is not None else "advantage"
-    curve = PartFollowing(commands[part], achieved.get(part, achieved["return"]).reshape(-1, n_episodes))
+    curve = PartFollowing(
+        np.asarray(commands[part], dtype=np.float64), achieved.get(part, achieved["return"]).reshape(-1, n_episodes)
+    )
     title = f"{type(model).__name__} on {env_id}"
     if part in achieved:
         plot_command_following(curve, folder / PICTURE, title, part)
@@ -92,7 +94,7 @@ def write_contents(
         repo_id,
         type(model).__name__,
         env_id,
-        model.policy.exported_as == "forest" or any(d.policy.exported_as == "forest" for d in model.policy.deciding()),
+        any(decides.policy.exported_as == "forest" for decides in model.policy.deciding()),
         model.command_space.names,
         float(mean),  # type: ignore[arg-type]
         float(std),  # type: ignore[arg-type]
