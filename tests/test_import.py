@@ -1,4 +1,4 @@
-"""``import sb3_udrl`` loads SB3 and nothing heavy besides."""
+"""``import sb3_udrl`` loads nothing but what is used; UDRL needs SB3 and nothing heavy besides."""
 
 import subprocess
 import sys
@@ -15,11 +15,17 @@ def modules_after(statement):
 
 
 def test_importing_the_package_loads_only_sb3():
-    ours = modules_after("import sb3_udrl, sb3_udrl.evaluation, sb3_udrl.commands") - modules_after("import stable_baselines3")
+    ours = modules_after("from sb3_udrl import UDRL; import sb3_udrl.evaluation, sb3_udrl.commands") - modules_after(
+        "import stable_baselines3"
+    )
     heavy = {"rl_zoo3", "optuna", "matplotlib", "scipy", "sklearn", "pandas", "seaborn", "huggingface_hub", "requests"}
     heavy |= {"skops", "treelite"}
     assert not ours & heavy
     assert "sb3_udrl" in ours
+
+
+def test_the_package_alone_loads_nothing():
+    assert not modules_after("import sb3_udrl") & {"torch", "stable_baselines3", "gymnasium", "numpy"}
 
 
 def test_public_names():
@@ -29,4 +35,5 @@ def test_public_names():
     for module in (sb3_udrl, sb3_udrl.commands, sb3_udrl.evaluation, sb3_udrl.policies, sb3_udrl.buffers):
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name.isupper(), name
+    assert set(sb3_udrl.__all__) <= set(dir(sb3_udrl))
     assert sb3_udrl.__version__.count(".") == 2

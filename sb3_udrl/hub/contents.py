@@ -70,9 +70,8 @@ def write_contents(
     repeated = commands.rows(np.repeat(np.arange(len(commands)), n_episodes))
     achieved = run_commands(model, env, repeated, deterministic)
     part = model.policy.experience.names[0] if model.policy.experience is not None else "advantage"
-    curve = PartFollowing(
-        np.asarray(commands[part], dtype=np.float64), achieved.get(part, achieved["return"]).reshape(-1, n_episodes)
-    )
+    got = achieved.get(part, achieved["return"]).reshape(-1, n_episodes)
+    curve = PartFollowing(np.asarray(commands[part], dtype=np.float64), got)
     title = f"{type(model).__name__} on {env_id}"
     if part in achieved:
         plot_command_following(curve, folder / PICTURE, title, part)
