@@ -65,7 +65,8 @@ class ExportedAgent:
             if episode_start is not None and np.any(episode_start):
                 starts = np.asarray(episode_start, dtype=bool).reshape(n, 1)
                 rows = np.where(starts, self.books.begin(n, command, deterministic), rows)
-        outputs = self.session.run(n, {**parts, "command": rows})
+        parts["command"] = rows
+        outputs = self.session.run(n, parts)
         chosen = outputs["action"] if deterministic else self.actions.draw(outputs, rows, self.rng)
         actions = self.actions.into_space(chosen)
         return (actions.squeeze(axis=0) if single else actions), rows
