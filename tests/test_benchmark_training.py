@@ -9,9 +9,10 @@ import torch as th
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from sb3_udrl.benchmark import training
+from sb3_udrl.benchmark.execution import execute
 from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_revision
 from sb3_udrl.benchmark.suite import Run
-from sb3_udrl.benchmark.training import Evaluations, build, execute, follow_commands, habits_of, takes, train
+from sb3_udrl.benchmark.training import Evaluations, build, follow_commands, habits_of, takes, train
 from sb3_udrl.commands import Command, make_command_space
 from sb3_udrl.evaluation.following import CommandFollowing
 from sb3_udrl.obedience import ScoreCard

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 from sb3_udrl.benchmark.backends import BACKENDS
 from sb3_udrl.benchmark.data import ResultFolder
+from sb3_udrl.benchmark.offline.recording import FOLDER, Recording, make_recordings
+from sb3_udrl.benchmark.offline.training import PYTHON
 from sb3_udrl.benchmark.runner import all_runs, complete_record, run_suite
-from sb3_udrl.benchmark.suite import SUITES, load_suite
+from sb3_udrl.benchmark.suite import D3RLPY, SUITES, load_suite
 from sb3_udrl.evaluation.command_line import fail
 from sb3_udrl.evaluation.environments import one_line
 
@@ -37,6 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="only these algorithms of the suite")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="these seeds instead of those of the suite")
     parser.add_argument("--published", type=Path, metavar="FOLDER", help="data of a report, whose runs are taken over")
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="recordings of offline suites (OUTPUT/recordings)")
+    parser.add_argument(
+        "--d3rlpy", type=Path, metavar="PYTHON", help="Python of an environment with d3rlpy, for its algorithms"
+    )
     args = parser.parse_args(arguments)
 
     try:
@@ -57,6 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
             for key, run in all_runs(suite, args.seeds or suite.seeds).items()
             if key[0] in (args.environments or key) and key[1] in (args.algorithms or key)
         }
+        if args.d3rlpy is None and any(run.algo.startswith(D3RLPY) for run in selected.values()):
+            raise ValueError(
+                "--d3rlpy PYTHON is missing: the suite has algorithms of d3rlpy; or leave them out by --algorithms"
+            )
         args.output.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
         fail(parser, f"--published {args.published}: {error.filename} is missing; name the folder of {suite.name}.csv.gz")
@@ -68,6 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
     if complete:
         print("These were made with revision", ", ".join(sorted({str(record["git_revision"]) for record in complete})))
     command = shlex.join(["python", "-m", "sb3_udrl.benchmark", *(sys.argv[1:] if arguments is None else arguments)])
+    os.environ[FOLDER] = str((args.recordings or args.output / "recordings").resolve())  # for the processes of the runs
+    os.environ[PYTHON] = str(args.d3rlpy or "")
+    missing = [run for run in runs.values() if complete_record(folder, run) is None]
+    try:
+        make_recordings([Recording(**run.recording) for run in missing if run.recording is not None], args.n_jobs)
+    except subprocess.CalledProcessError as error:
+        fail(parser, f"a recording could not be made: {one_line(error)}")
     try:
         failed = run_suite(suite, folder, selected, args.n_jobs, args.backend, args.address, command)
     except ImportError as error:  # of the backend

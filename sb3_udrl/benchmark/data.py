@@ -76,7 +76,7 @@ class ResultFolder:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """
-        :param record: what :func:`~sb3_udrl.benchmark.training.execute` returned
+        :param record: what :func:`~sb3_udrl.benchmark.execution.execute` returned
         """
         _write(self.path / "runs" / f"{record['run']}.json", json.dumps(record).encode())
 

@@ -222,6 +222,8 @@ def provenance_part(suite: Suite, runs: pd.DataFrame, has_commands: bool = False
         DATA.format(name=suite.name),
         markdown([list(sections.columns), *sections.to_numpy().tolist()]),
     ]
+    if made := recordings_table(complete):
+        parts += ["Recordings, made by these commands; the hash is that of the arrays:", markdown(made)]
     for title, keys in (("Failed", failed[["environment", "algorithm", "seed"]].to_numpy().tolist()), ("Missing", missing)):
         if keys:
             parts += [f"{title} runs:", _by_pair(keys)]
@@ -233,6 +235,23 @@ def _by_pair(keys: Iterable[Sequence[object]]) -> str:
     for environment, algorithm, seed in keys:
         seeds.setdefault(f"{environment} {algorithm}", []).append(str(seed))
     return "\n".join(f"- {pair}: {', '.join(numbers)}" for pair, numbers in seeds.items())
+
+
+def recordings_table(runs: pd.DataFrame) -> list[list[str]]:
+    """
+    How the recordings were made that were learned from.
+
+    :param runs: one row per complete run
+    :return: cells; none if nothing was learned from recordings
+    """
+    if "recording_facts" not in runs:
+        return []
+    rows = []
+    for environment, own in runs.dropna(subset="recording_facts").groupby("environment", sort=False):
+        for digest in sorted({facts["sha256"] for facts in own["recording_facts"]}):
+            commands = next(facts["commands"] for facts in own["recording_facts"] if facts["sha256"] == digest)
+            rows.append([str(environment), f"`{digest[:16]}`", "<br>".join(f"`{command}`" for command in commands)])
+    return [["environment", "SHA-256", "commands"], *rows] if rows else []
 
 
 def file_name(environment: str) -> str:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from sb3_udrl.benchmark.backends import BACKENDS
 from sb3_udrl.benchmark.data import Key, ResultFolder
+from sb3_udrl.benchmark.execution import execute
 from sb3_udrl.benchmark.suite import Run, Suite
-from sb3_udrl.benchmark.training import execute
 
 N_ATTEMPTS = 2
 SECONDS_BETWEEN_COLLECTIONS = 120.0
@@ -90,7 +90,7 @@ class Journal:
         """
         Note the end of a run.
 
-        :param record: what :func:`~sb3_udrl.benchmark.training.execute` returned
+        :param record: what :func:`~sb3_udrl.benchmark.execution.execute` returned
         """
         run_id = record["run"]
         self.folder.write({**record, "command": self.command, "attempt": self.failures[run_id] + 1})

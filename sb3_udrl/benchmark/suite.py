@@ -17,11 +17,14 @@ import gymnasium as gym
 import yaml
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from sb3_udrl.algorithms import ALGORITHMS
 from sb3_udrl.benchmark.checks import check_hyperparams, fits
+from sb3_udrl.benchmark.offline.recording import recording_of
 from sb3_udrl.evaluation.environments import environment_spec, one_line, read_yaml
 from sb3_udrl.zoo import hyperparams_path, register
 
 SUITES = Path(__file__).parent / "suites"
+D3RLPY = "d3rlpy."  # begins the names of its algorithms
 Params = dict[str, Any]
 Grid = dict[str, list[float]]  # commands: values by part, as many of each as there are commands
 T = TypeVar("T")
@@ -41,6 +44,8 @@ class Environment:
     :param commands: grids by name, which finished models are asked for
     :param seeds: those of the suite's seeds that are used here; all if None
     :param literature: what others report on it, in Markdown, for the report
+    :param recording: what is learned from instead of the environment: fields of
+        :class:`~sb3_udrl.benchmark.offline.recording.Recording`; then the name is free, and budgets are gradient steps
     """
 
     n_timesteps: int
@@ -52,6 +57,7 @@ class Environment:
     commands: dict[str, Grid] = field(default_factory=dict)
     seeds: list[int] | None = None
     literature: str = ""
+    recording: Params | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,13 @@ class Algorithm:
     """
     An algorithm of a suite, under a name of its own.
 
-    :param algo: name in the Zoo
+    :param algo: name in the Zoo; on recordings, an algorithm of this package or ``d3rlpy.NAME``
     :param section: section of the Zoo's hyperparameter file; by default that of the environment
     :param hyperparams: changes to the section; dictionaries are merged, null leaves an argument at its default
     :param n_timesteps: budget, or budgets by environment
     :param environments: environments that it is trained on; all if None
     :param seeds: those of the suite's seeds that it is trained from; all if None
+    :param learn_from: arguments of ``learn_from``, on recordings
     """
 
     algo: str
@@ -73,6 +80,7 @@ class Algorithm:
     n_timesteps: int | dict[str, int] | None = None
     environments: list[str] | None = None
     seeds: list[int] | None = None
+    learn_from: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ class Run:
     :param hyperparams: what the Zoo reads, after all changes
     :param commands: grids by name, which the finished model is asked for if it takes such commands
     :param n_command_episodes: episodes per command, greedy and sampled each
+    :param recording: what is learned from instead of the environment, if anything
+    :param learn_from: arguments of ``learn_from``
     """
 
     environment: str
@@ -106,19 +116,26 @@ class Run:
     hyperparams: Params
     commands: dict[str, Grid] = field(default_factory=dict)
     n_command_episodes: int = 20
+    recording: Params | None = None
+    learn_from: Params | None = None
 
     @property
     def run_id(self) -> str:
         """A name that changes with every setting that may change the result, defaults included, but not with the code."""
         left_out = {"section"} if self.commands else {"section", "commands", "n_command_episodes"}
+        left_out |= {"recording", "learn_from"} if self.recording is None else set()
         definition = {name: value for name, value in asdict(self).items() if name not in left_out}
-        definition["hyperparams"] = merge(default_arguments(self.algo, str(self.hyperparams.get("policy"))), self.hyperparams)
+        if not self.algo.startswith(D3RLPY):  # whose defaults are in an environment of its own
+            defaults = default_arguments(self.algo, str(self.hyperparams.get("policy")))
+            definition["hyperparams"] = merge(defaults, self.hyperparams)
         digest = hashlib.sha256(json.dumps(definition, sort_keys=True, default=repr).encode()).hexdigest()[:10]
         return f"{re.sub('[^A-Za-z0-9.]', '_', self.environment)}-{self.algo}-{self.seed}-{digest}"
 
     @property
     def cost(self) -> int:
         """Steps, ten times as many where every few of them cost a gradient step: long runs are started first."""
+        if self.recording is not None:
+            return self.n_timesteps * (1000 if self.algo.startswith(D3RLPY) else 10)
         return self.n_timesteps * (10 if issubclass(zoo_algorithms()[self.algo], OffPolicyAlgorithm) else 1)
 
 
@@ -180,6 +197,8 @@ class Suite:
         own_budget = algorithm.n_timesteps
         if isinstance(own_budget, dict):
             own_budget = own_budget.get(environment)
+        if conditions.recording is not None:
+            return self._offline_run(environment, name, seed, own_budget or conditions.n_timesteps)
         section, hyperparams = read_hyperparams(
             algorithm.algo, [algorithm.section] if algorithm.section else [environment, conditions.hyperparams_of], environment
         )
@@ -199,6 +218,34 @@ class Suite:
             hyperparams=without_nulls(merge(merge(hyperparams, conditions.hyperparams), algorithm.hyperparams)),
             commands=conditions.commands,
             n_command_episodes=self.n_command_episodes,
+        )
+
+    def _offline_run(self, environment: str, name: str, seed: int, n_gradient_steps: int) -> Run:
+        """A run on a recording. Hyperparameters are the defaults of the class, with the changes of the suite."""
+        conditions, algorithm = self.environments[environment], self.algorithms[name]
+        hyperparams = algorithm.hyperparams
+        if not algorithm.algo.startswith(D3RLPY):
+            if algorithm.algo not in ALGORITHMS:
+                raise ValueError(
+                    f"{name}: algo={algorithm.algo!r}: on recordings, choose one of {', '.join(ALGORITHMS)} or {D3RLPY}NAME"
+                )
+            hyperparams = merge({"policy": "CommandPolicy"}, merge(conditions.hyperparams, hyperparams))
+            check_hyperparams(name, hyperparams, ALGORITHMS[algorithm.algo])
+        return Run(
+            environment=environment,
+            algo=algorithm.algo,
+            seed=seed,
+            n_timesteps=n_gradient_steps,
+            eval_freq=n_gradient_steps,
+            n_eval_episodes=self.n_eval_episodes,
+            n_final_episodes=self.n_final_episodes,
+            n_eval_envs=self.n_eval_envs,
+            section="",
+            hyperparams=without_nulls(hyperparams),
+            commands=conditions.commands,
+            n_command_episodes=self.n_command_episodes,
+            recording=asdict(recording_of(environment, conditions.recording or {})),
+            learn_from=algorithm.learn_from,
         )
 
 
@@ -352,6 +399,9 @@ def load_suite(name: str | Path) -> Suite:
     for key, seeds in limits.items():
         if beyond := set(seeds or []) - set(suite.seeds):
             raise ValueError(f"{key}: seeds {sorted(beyond)} are not in the suite")
+    for key, conditions in environments.items():
+        if conditions.recording is not None:
+            recording_of(key, conditions.recording)
     for key, algorithm in algorithms.items():
         budgets = algorithm.n_timesteps if isinstance(algorithm.n_timesteps, dict) else {}
         unknown = {*(algorithm.environments or []), *budgets} - environments.keys()

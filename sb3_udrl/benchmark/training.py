@@ -7,10 +7,7 @@ import contextlib
 import io
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
-from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_revision
 from sb3_udrl.benchmark.suite import Grid, Run
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.evaluation import command_following, evaluate_policy
@@ -198,30 +194,3 @@ def train(run: Run) -> dict[str, Any]:
         assert model.env is not None
         model.env.close()
     return {"evaluations": evaluations.evaluations, "commands": commands, **habits_of(model)}
-
-
-def execute(run: Run) -> dict[str, Any]:
-    """
-    Train, and report whatever comes of it. Depends on nothing but its argument, so it may run on any machine.
-
-    :param run: the run
-    :return: record of the run: its definition, ``status`` (``"complete"`` or ``"failed"``), ``error``, ``evaluations``,
-        ``commands`` (in place of the grids, what was asked and what was done), and where and with what it ran
-    """
-    record: dict[str, Any] = {
-        "run": run.run_id,
-        **asdict(run),
-        "status": "complete",
-        "error": None,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": describe_versions(),
-        "machine": describe_machine(),
-        "git_revision": git_revision(),
-        "evaluations": [],
-        "commands": [],
-    }
-    try:
-        record.update(train(run))
-    except Exception:  # recorded, retried, and shown at the end
-        record.update(status="failed", error=traceback.format_exc())
-    return record
