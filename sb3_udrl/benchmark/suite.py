@@ -17,7 +17,7 @@ import gymnasium as gym
 import yaml
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.algorithms import LEARN_FROM_RECORDINGS
 from sb3_udrl.benchmark.checks import check_hyperparams, fits
 from sb3_udrl.benchmark.offline.recording import recording_of
 from sb3_udrl.evaluation.environments import environment_spec, one_line, read_yaml
@@ -225,12 +225,11 @@ class Suite:
         conditions, algorithm = self.environments[environment], self.algorithms[name]
         hyperparams = algorithm.hyperparams
         if not algorithm.algo.startswith(D3RLPY):
-            if algorithm.algo not in ALGORITHMS:
-                raise ValueError(
-                    f"{name}: algo={algorithm.algo!r}: on recordings, choose one of {', '.join(ALGORITHMS)} or {D3RLPY}NAME"
-                )
+            if algorithm.algo not in LEARN_FROM_RECORDINGS:
+                ours = ", ".join(LEARN_FROM_RECORDINGS)
+                raise ValueError(f"{name}: algo={algorithm.algo!r}: on recordings, choose one of {ours} or {D3RLPY}NAME")
             hyperparams = merge({"policy": "CommandPolicy"}, merge(conditions.hyperparams, hyperparams))
-            check_hyperparams(name, hyperparams, ALGORITHMS[algorithm.algo])
+            check_hyperparams(name, hyperparams, LEARN_FROM_RECORDINGS[algorithm.algo])
         return Run(
             environment=environment,
             algo=algorithm.algo,

@@ -15,7 +15,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 
-from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.algorithms import LEARN_FROM_RECORDINGS
 from sb3_udrl.benchmark.offline.recording import Recording, facts_of
 from sb3_udrl.benchmark.suite import D3RLPY, Run
 from sb3_udrl.benchmark.training import MODES, follow_commands, habits_of, random_state_kept, warm_up_torch
@@ -43,7 +43,7 @@ def _of_ours(run: Run, recording: Recording) -> dict[str, Any]:
     th.set_num_threads(1)
     warm_up_torch()
     env = make_vec_env(environment_spec(recording.env_id).id, run.n_eval_envs, seed=1_000_000 + 1_000 * run.seed)
-    model = ALGORITHMS[run.algo](
+    model = LEARN_FROM_RECORDINGS[run.algo](
         **{
             "env": None,
             "observation_space": env.observation_space,
