@@ -14,6 +14,7 @@ from probe_envs import Scripted
 from sb3_udrl import UDRL
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.common.offline import split_episodes
+from sb3_udrl.labels import Hindsight
 
 OBSERVATIONS, ACTIONS = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 
@@ -63,13 +64,19 @@ def test_what_recordings_show_is_obeyed(commands, policy):
     assert model.replay_buffer.n_episodes > 0
 
 
-def test_held_out_episodes_are_not_learned_from_and_a_share_of_the_best_is():
+def twenty_episodes():
     buffer = EpisodicReplayBuffer(1000, OBSERVATIONS, ACTIONS)
     for i in range(20):
         buffer.add(Episode(np.zeros((2, 2)), np.zeros(2, int), np.full(2, i)))
-    learned, held_out = split_episodes(buffer, 0.5, 0.2, np.random.default_rng(0))
-    assert not (learned & held_out).any() and held_out.sum() == 2
-    assert np.flatnonzero(learned | held_out).tolist() == list(range(10, 20))
+    return buffer
+
+
+def test_held_out_episodes_are_as_many_of_the_best_as_of_the_others_and_not_learned_from():
+    buffer = twenty_episodes()
+    best, held_out = split_episodes(buffer, 0.5, 0.2, np.random.default_rng(0))
+    assert np.flatnonzero(best).tolist() == list(range(10, 20))
+    assert held_out.sum() == 4 and (held_out & best).sum() == 2
+    learned = best & ~held_out
     model = offline_model()
     model.hindsight.buffer = buffer
     model.hindsight.hold_out(~learned)
@@ -78,6 +85,41 @@ def test_held_out_episodes_are_not_learned_from_and_a_share_of_the_best_is():
     assert model.hindsight.learned_from().tolist() == np.flatnonzero(learned).tolist()
     with pytest.raises(ValueError, match="nothing to learn from"):
         model.hindsight.hold_out(np.ones(20, bool))
+
+
+def test_at_least_one_of_the_best_is_learned_from():
+    best, held_out = split_episodes(twenty_episodes(), 0.1, 0.9, np.random.default_rng(0))
+    assert best.sum() == 2 and (best & ~held_out).sum() == 1 and held_out.sum() == 18
+
+
+@pytest.mark.parametrize(
+    ("commands", "best", "learned"),
+    [("any", None, 6), ("any", 0.5, 10), ("relative", None, 20), ("absolute", None, 20), ("absolute", 0.1, 2)],
+)
+def test_striving_learns_from_the_best_episodes_and_obedience_from_all(monkeypatch, commands, best, learned):
+    buffer, drawn = twenty_episodes(), {}
+    monkeypatch.setattr(Hindsight, "draw_rows", drawing(drawn, Hindsight.draw_rows))
+    model = offline_model(commands=commands, batch_size=500)
+    episodes = [buffer.episode(i) for i in range(20)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.learn_from(episodes, 3, best=best, validation_fraction=0)
+    of_striving = drawn[tuple(model.hindsight.command_space.names)]
+    assert sorted(of_striving) == [2.0 * i for i in range(20 - learned, 20)]
+    if commands == "any":
+        assert sorted(drawn[("return", "horizon")]) == [2.0 * i for i in range(20)]
+
+
+def drawing(drawn, draw_rows):
+    """Note the returns of the episodes that are drawn, by the parts of commands that they are drawn for."""
+
+    def draw(self, n):
+        rows = draw_rows(self, n)
+        starts = rows - rows % 2
+        drawn.setdefault(tuple(self.command_space.names), set()).update(2.0 * self.buffer.rewards[starts])
+        return rows
+
+    return draw
 
 
 def test_one_episode_is_learned_from():
@@ -90,7 +132,7 @@ def test_it_stops_where_held_out_episodes_get_no_better_and_keeps_the_best_weigh
     losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 0.5])
     seen = []
 
-    def validate(self, rows):
+    def validate(self, best, all_):
         seen.append(parameters_of(self))
         return {"validation_loss": next(losses), "command_gain": 1.0}
 

@@ -26,6 +26,7 @@ class Baseline(ABC):
     """What commands start from; optimism is how much more is asked for, in its standard deviations."""
 
     bands: ClassVar[tuple[float, ...]]  # of optimism that are tried
+    untried: ClassVar[float]  # optimism before anything was tried, as after learning from recordings
 
     @abstractmethod
     def drawn(self, n: int, rng: np.random.Generator) -> Baseline:
@@ -69,6 +70,7 @@ class Baseline(ABC):
 class Usual(Baseline):
     """What is usual in a situation: advantages are deviations from it."""
 
+    untried = 3.0
     bands = (0.0, 1.0, 3.0)  # where labels say little, higher commands bring out chance, which is then imitated
 
     def drawn(self, n: int, rng: np.random.Generator) -> Baseline:
@@ -107,6 +109,7 @@ class _Elites(NamedTuple):
 class EliteEpisodes(_Elites, Baseline):
     """The best episodes; return and length are raised together, along their trend."""
 
+    untried = 0.5
     bands = (0.0, 1.0, 3.0, 10.0, 30.0)
 
     @classmethod
@@ -316,6 +319,7 @@ class AdaptiveCommands(EliteCommands):
 
     def best_optimism(self, baseline: Baseline) -> float:
         counts, means, _ = self.achieved(baseline)
-        tried = np.where(counts > 0, means, -np.inf)
-        band = int(tried.argmax()) if counts.any() else 0
+        if not counts.any():
+            return baseline.untried
+        band = int(np.where(counts > 0, means, -np.inf).argmax())
         return float(self.bands(baseline)[band : band + 2].mean())

@@ -27,6 +27,7 @@ SelfOffline = TypeVar("SelfOffline", bound="OfflineLearning")
 ROUND = 500  # gradient steps between looks at held-out episodes
 _MOST_VALIDATED = 20_000  # held-out steps that are looked at
 _NO_DIFFERENCE = 0.01  # nats
+_BEST = 0.3  # share of the episodes that striving learns from: what is better than usual among poor ones is still poor
 
 
 class OfflineLearning(SavedAlgorithm):
@@ -60,7 +61,7 @@ class OfflineLearning(SavedAlgorithm):
         tb_log_name: str = "recordings",
         progress_bar: bool = False,
         *,
-        best: float = 1.0,
+        best: float | None = None,
         validation_fraction: float = 0.1,
         patience: int | None = 10,
     ) -> SelfOffline:
@@ -74,8 +75,9 @@ class OfflineLearning(SavedAlgorithm):
         :param log_interval: log every so many rounds of 500 gradient steps, never if None
         :param tb_log_name: name of the run in TensorBoard
         :param progress_bar: show a progress bar
-        :param best: share of the episodes to learn from, those of the highest returns
-        :param validation_fraction: share of these that is held out
+        :param best: share of the episodes to learn from, those of the highest returns; by default 0.3 for
+            ``commands="any"``, where what obeys learns from all episodes on its own, and all for others
+        :param validation_fraction: share of the episodes that is held out
         :param patience: rounds after which to stop, if the loss on held-out episodes was lower before; None never stops
         :return: the model
         :raises ValueError: naming the episode, if the recording is not as the spaces say, or an argument is out of its range
@@ -84,6 +86,8 @@ class OfflineLearning(SavedAlgorithm):
             raise ValueError(f"gradient_steps={gradient_steps}: must be at least 1")
         if patience is not None and patience < 1:
             raise ValueError(f"patience={patience}: must be at least 1, or None")
+        if best is None:
+            best = 1.0 if self.policy.explorer is self.policy else _BEST
         recorded = read_episodes(data, make_replay_buffer(cast(HindsightModel, self)))
         if recorded.n_dropped:
             warnings.warn(f"left out {recorded.n_dropped} steps of episodes without an end", stacklevel=2)
@@ -103,14 +107,22 @@ class OfflineLearning(SavedAlgorithm):
         """
         return self._fit_stored(gradient_steps, batch_size)
 
-    def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
+    def begin_offline(self, episodes: NDArray[np.bool_]) -> None:
+        """
+        Prepare to learn from the episodes of ``hindsight``.
+
+        :param episodes: those that are not held out, ``(n_episodes,)``
+        """
+
+    def validate(self, best: NDArray[np.int64], all_: NDArray[np.int64]) -> dict[str, float]:
         """
         How well some steps are predicted, and what commands have to do with that.
 
-        :param rows: the steps, of ``hindsight``, ``(n,)``
+        :param best: steps of episodes like those that are learned from, rows of ``hindsight``, ``(n,)``
+        :param all_: steps of any episodes, ``(m,)``
         :return: ``validation_loss`` and ``command_gain``, NaN where the policy does not define them
         """
-        batch = self.hindsight.batch(rows, self._normalizer)
+        batch = self.hindsight.batch(best, self._normalizer)
         loss, gain = self.policy.explorer.loss_and_command_gain(batch, self.rng)
         return {"validation_loss": loss, "command_gain": gain}
 
@@ -132,25 +144,26 @@ def learn_from_episodes(
     :param buffer: the recorded episodes
     :param gradient_steps: at most so many
     :param best: share of the episodes to learn from, those of the highest returns
-    :param validation_fraction: share of these that is held out
+    :param validation_fraction: share of the episodes that is held out
     :param patience: rounds without a better loss on these after which to stop; None takes all the steps
     :param log_interval: log after so many rounds, never if None
     :param progress_bar: show a progress bar
     """
-    learned, held_out = split_episodes(buffer, best, validation_fraction, model.rng)
+    among_best, held_out = split_episodes(buffer, best, validation_fraction, model.rng)
     online, model.hindsight = model.hindsight, Hindsight(buffer, model.hindsight.command_space, model.label_kwargs)
     try:
-        model.hindsight.hold_out(~learned)
-        rows = buffer.episode_rows(np.flatnonzero(held_out if held_out.any() else learned))
-        rows = model.rng.permutation(rows)[:_MOST_VALIDATED]
+        model.hindsight.hold_out(~among_best | held_out)
+        model.begin_offline(~held_out)
+        looked_at = [_some_rows(buffer, held_out & which, which, model.rng) for which in (among_best, among_best | True)]
         lowest, weights, waited, metrics = np.inf, model.policy.state_dict(), 0, {}
         for round_, (done, n_steps) in enumerate(_rounds(gradient_steps, bool(model.policy.optimizers), progress_bar), 1):
             model._current_progress_remaining = 1 - done / gradient_steps
             report = model.train_offline(n_steps, model.batch_size)
-            now = model.validate(rows)
-            waited = 0 if now["validation_loss"] < lowest else waited + 1
+            now = model.validate(*looked_at)
+            loss = sum(value for name, value in now.items() if name.endswith("validation_loss"))
+            waited = 0 if loss < lowest else waited + 1
             if waited == 0:
-                lowest, metrics, weights = now["validation_loss"], now, copy.deepcopy(model.policy.state_dict())
+                lowest, metrics, weights = loss, now, copy.deepcopy(model.policy.state_dict())
             if log_interval is not None and round_ % log_interval == 0:
                 _log(model.logger, {**report.metrics, **now}, done + n_steps)
             if patience is not None and waited >= patience:
@@ -159,7 +172,7 @@ def learn_from_episodes(
             model.policy.load_state_dict(weights)
     finally:
         model.hindsight = online
-    gain = metrics.get("command_gain", np.nan)
+    gain = metrics.get("obedient_command_gain", metrics.get("command_gain", np.nan))
     if gain < _NO_DIFFERENCE:
         warnings.warn(
             f"commands change the decisions on held-out episodes by {gain:.4f} nats only: the model will hardly obey. The "
@@ -172,26 +185,33 @@ def split_episodes(
     buffer: EpisodicReplayBuffer, best: float, validation_fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """
-    Episodes to learn from, and those to look at.
+    The best episodes, and those to look at: as large a share of the best as of the others.
 
     :param buffer: the episodes
-    :param best: share of the episodes with the highest returns that either may be of
-    :param validation_fraction: share of these to look at
+    :param best: share of the episodes with the highest returns
+    :param validation_fraction: share of the episodes to look at
     :param rng: source of randomness
-    :return: both ``(n_episodes,)``; a single episode is learned from
+    :return: both ``(n_episodes,)``; at least one of the best is left to learn from
     :raises ValueError: if a share is out of its range
     """
     if not 0 < best <= 1:
         raise ValueError(f"best={best}: the share of the episodes to learn from, must be above 0 and at most 1")
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"validation_fraction={validation_fraction}: must be at least 0 and below 1")
-    chosen = buffer.best(max(1, round(best * buffer.n_episodes)))
-    n_held_out = min(int(np.ceil(validation_fraction * len(chosen))), len(chosen) - 1)
-    looked_at = rng.permutation(chosen)[:n_held_out]
-    learned, held_out = np.zeros((2, buffer.n_episodes), dtype=np.bool_)
-    learned[chosen] = True
-    learned[looked_at], held_out[looked_at] = False, True
-    return learned, held_out
+    among_best, held_out = np.zeros((2, buffer.n_episodes), dtype=np.bool_)
+    among_best[buffer.best(max(1, round(best * buffer.n_episodes)))] = True
+    for episodes in (np.flatnonzero(among_best), np.flatnonzero(~among_best)):
+        n_held_out = min(int(np.ceil(validation_fraction * len(episodes))), len(episodes) - 1)
+        held_out[rng.permutation(episodes)[: max(n_held_out, 0)]] = True
+    return among_best, held_out
+
+
+def _some_rows(
+    buffer: EpisodicReplayBuffer, episodes: NDArray[np.bool_], others: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Steps of some episodes, or of others if these are none."""
+    rows = buffer.episode_rows(np.flatnonzero(episodes if episodes.any() else others))
+    return rng.permutation(rows)[:_MOST_VALIDATED]
 
 
 def _rounds(gradient_steps: int, by_gradient: bool, progress_bar: bool) -> Iterator[tuple[int, int]]:

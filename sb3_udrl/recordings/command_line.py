@@ -146,7 +146,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--policy", default="CommandPolicy", help="the behavior function (default: %(default)s)")
     parser.add_argument("--commands", default="any", help="what can be asked for (default: %(default)s)")
     parser.add_argument("--gradient-steps", type=int, default=10_000, help="at most so many (default: %(default)s)")
-    parser.add_argument("--best", type=float, default=1.0, help="share of the best episodes (default: %(default)s)")
+    parser.add_argument("--best", type=float, help="share of the best episodes (default: as learn_from)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default: %(default)s)")
     parser.add_argument(
         "--params",

@@ -340,7 +340,8 @@ class UDRL(HindsightAlgorithm):
             return report
         if self.num_timesteps < self._obedient_until:  # counted from zero again
             self._obedient_until = 0
-        self._fill_archive()
+        if self.obedience.archive_episodes == 0:
+            self._fill_archive(np.arange(self.replay_buffer.n_episodes))
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
         obedient = self._fit_obedient(self.obedience.due(n_collected), batch_size)
@@ -348,15 +349,19 @@ class UDRL(HindsightAlgorithm):
             self._measure(self.obedience.score_card())
         return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
-    def _fill_archive(self) -> None:
-        """Begin with the episodes of a replay buffer that was filled, loaded or recorded."""
-        if self.obedience is not None and self.obedience.archive_episodes == 0:
-            for index in self.hindsight.learned_from():
-                self.obedience.add(self.replay_buffer.episode(index))
+    def _fill_archive(self, episodes: NDArray[np.int64]) -> None:
+        """Begin with episodes of a replay buffer that was filled, loaded or recorded."""
+        assert self.obedience is not None
+        for index in episodes:
+            self.obedience.add(self.replay_buffer.episode(index))
 
     def _fit_obedient(self, gradient_steps: int, batch_size: int) -> FitReport:
         assert self.obedience is not None
         return self.obedience.fit(gradient_steps, batch_size, self._normalizer, self._current_progress_remaining)
+
+    def begin_offline(self, episodes: NDArray[np.bool_]) -> None:
+        if self.obedience is not None and self.obedience.archive_episodes == 0:
+            self._fill_archive(np.flatnonzero(episodes))
 
     def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
         report = super().train_offline(gradient_steps, batch_size)
@@ -365,12 +370,12 @@ class UDRL(HindsightAlgorithm):
         obedient = self._fit_obedient(gradient_steps, batch_size)
         return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
-    def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        metrics = super().validate(rows)
+    def validate(self, best: NDArray[np.int64], all_: NDArray[np.int64]) -> dict[str, float]:
+        metrics = super().validate(best, all_)
         if self.obedience is None:
             return metrics
         obedient = cast(SideBySide, self.policy).obedient
-        batch = Hindsight(self.replay_buffer, obedient.command_space).batch(rows, self._normalizer)
+        batch = Hindsight(self.replay_buffer, obedient.command_space).batch(all_, self._normalizer)
         loss, gain = obedient.loss_and_command_gain(batch, self.rng)
         return {**metrics, "obedient_validation_loss": loss, "obedient_command_gain": gain}
 
