@@ -33,7 +33,7 @@ def model_of(env=None, commands="any", **obedience_kwargs):
 def practicing_over_time(model, n_timesteps):
     """Number of steps so far, and in how many environments the running episodes practice, at every step."""
     seen = []
-    model.learn(n_timesteps, callback=Recorder(lambda c: seen.append((c.num_timesteps, int(c.model._practicing.sum())))))
+    model.learn(n_timesteps, callback=Recorder(lambda c: seen.append((c.num_timesteps, c.model._running.practicing.sum()))))
     return np.array(seen)
 
 
@@ -327,7 +327,7 @@ def test_other_numbers_of_environments_go_on_too(tmp_path):
     assert model.obedience.archive_episodes == part.obedience.archive_episodes == 60
     model.learn(300, reset_num_timesteps=False)
     assert model.obedience.archive_episodes > 60 and model.obedience.n_updates > part.obedience.n_updates
-    assert model._practicing.shape == (3,)
+    assert model._running.practicing.shape == (3,)
 
 
 def test_without_its_files_the_archive_starts_anew(tmp_path):

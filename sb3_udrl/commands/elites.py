@@ -166,6 +166,8 @@ class EliteCommands(CommandSampler):
     :raises ValueError: if an argument is out of its range
     """
 
+    in_advance = True
+
     def __init__(self, n_elites: int = 50, elite_share: float = 0.05, verbose: int = 0) -> None:
         super().__init__(verbose)
         if n_elites < 1:

@@ -37,6 +37,8 @@ class CommandedModel(Protocol):
     batch_size: int
     gradient_steps: int | float
     max_episode_steps: int
+    collectors: int
+    collector_kwargs: dict[str, Any] | None
     _running: Any
     _current_progress_remaining: float
     _num_timesteps_at_start: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -26,6 +26,11 @@ class CommandSampler(BaseCallback):
     """
 
     model: Any  # a CommandedModel; to callbacks, models are SB3's
+    in_advance: ClassVar[bool] = False  # whether `sample` looks at the number of the observations alone, so may draw early
+
+    def __init_subclass__(cls) -> None:
+        if "sample" in vars(cls):  # who draws in another way may look at more
+            cls.in_advance = vars(cls).get("in_advance", False)
 
     @property
     def replay_buffer(self) -> EpisodicReplayBuffer:
@@ -65,6 +70,8 @@ class MeanPlusStdCommands(CommandSampler):
     :raises ValueError: if ``n_elites`` is below one
     """
 
+    in_advance = True
+
     def __init__(self, n_elites: int = 50, verbose: int = 0) -> None:
         super().__init__(verbose)
         if n_elites < 1:
@@ -91,6 +98,8 @@ class FixedCommands(CommandSampler):
     :param others: values of further parts, such as ``advantage=1.0``
     :raises ValueError: if a value is not finite or out of its range
     """
+
+    in_advance = True
 
     def __init__(
         self,
@@ -127,6 +136,8 @@ class QuantileCommands(CommandSampler):
     :param verbose: verbosity level
     :raises ValueError: if these are not ``0 <= low <= high <= 1``
     """
+
+    in_advance = True
 
     def __init__(self, low: float = 0.9, high: float = 1.0, verbose: int = 0) -> None:
         super().__init__(verbose)

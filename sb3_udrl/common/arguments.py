@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
@@ -21,12 +23,36 @@ def check_arguments(model: CommandedModel) -> None:
             f"policy={model.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
             "If this is a saved model, load it with the algorithm that saved it"
         )
-    at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1}
+    at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1, "collectors": 0}
     for name, minimum in at_least.items():
         if getattr(model, name) < minimum:
             raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
+    check_collectors(model.collectors, model.collector_kwargs)
     if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
         raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
+
+
+def check_collectors(collectors: int, kwargs: dict[str, Any] | None) -> None:
+    """
+    Refuse arguments that no collectors can be made with.
+
+    :param collectors: how many
+    :param kwargs: further arguments of :class:`~sb3_udrl.collectors.Collectors`
+    :raises ValueError: naming what would do
+    """
+    if collectors != int(collectors):
+        raise ValueError(f"collectors={collectors}: give a whole number")
+    given, known = kwargs or {}, ("backend", "address", "synchronous")
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(f"collector_kwargs={kwargs}: there is no {', '.join(unknown)}, but {', '.join(known)}")
+    if given and collectors == 0:
+        raise ValueError(f"collector_kwargs={kwargs}: is for collectors of at least 1, with collectors=0 leave it at None")
+    backend = given.get("backend", "processes")
+    if backend not in ("processes", "ray"):
+        raise ValueError(f'collector_kwargs={kwargs}: backend={backend!r} must be "processes" or "ray"')
+    if given.get("address") is not None and backend != "ray":
+        raise ValueError(f'collector_kwargs={kwargs}: an address is for backend="ray"')
 
 
 def make_replay_buffer(model: HindsightModel) -> EpisodicReplayBuffer:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
@@ -19,26 +18,37 @@ from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import Episode
-from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.buffers.arrays import Observation, map_observation
+from sb3_udrl.collectors.environments import MakeEnv
 from sb3_udrl.commands import CommandLike, CommandSampler, make_command_sampler
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, parse_train_freq
+from sb3_udrl.common.collecting import CollectingAlgorithm
 from sb3_udrl.common.logs import dump_logs, record_training
-from sb3_udrl.common.running import RunningEpisodes, refuse_bad_numbers, uncounted
-from sb3_udrl.common.saved_algorithm import SavedAlgorithm
+from sb3_udrl.common.running import refuse_bad_numbers, uncounted
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
 from sb3_udrl.spaces.supported import check_action_space, check_bounds, check_observation_space
 
-_OF_SETUP = ("command_space", "_running", "_command_sampler", "_stores_raw_obs")  # made anew from the settings
+if TYPE_CHECKING:
+    from sb3_udrl.collectors.collectors import SteppedEnvs
+
+_OF_SETUP = (
+    "command_space",
+    "_running",
+    "_command_sampler",
+    "_stores_raw_obs",
+    "_collectors",
+    "_is_stepping",
+)  # made anew from the settings
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
 
 
-class CommandedAlgorithm(SavedAlgorithm):
+class CommandedAlgorithm(CollectingAlgorithm):
     """
     Base of the algorithms: collect episodes under commands and learn from them, in turn. A subclass says how it acts
     (:meth:`begin_acting`, :meth:`choose_actions`), what it asks of new episodes (:meth:`begin_episodes`), what it stores of
@@ -54,7 +64,7 @@ class CommandedAlgorithm(SavedAlgorithm):
     def __init__(
         self,
         policy: str | type[BehaviorPolicy],
-        env: GymEnv | str | None,
+        env: GymEnv | MakeEnv | str | None,
         learning_rate: float | Schedule = 1e-3,
         *,
         buffer_size: int = 100_000,
@@ -66,10 +76,12 @@ class CommandedAlgorithm(SavedAlgorithm):
         command_sampler_kwargs: dict[str, Any] | None = None,
         max_episode_steps: int = 100_000,
         stats_window_size: int = 100,
+        collectors: int = 0,
+        collector_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if env is not None:
-            env = maybe_make_env(env, kwargs.get("verbose", 0))
+            env = self._wrap_env(env, kwargs.get("verbose", 0), kwargs.get("monitor_wrapper", True))
             check_observation_space(env.observation_space)
             check_action_space(env.action_space)
             check_bounds(env.action_space)
@@ -86,6 +98,8 @@ class CommandedAlgorithm(SavedAlgorithm):
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
         self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
         self.max_episode_steps = max_episode_steps
+        self.collectors, self.collector_kwargs = collectors, collector_kwargs
+        self._collectors = None
         self.rng = np.random.default_rng()
         self.outcomes = Outcomes(stats_window_size)  # of recent episodes under commands
         self._n_updates = 0
@@ -108,9 +122,8 @@ class CommandedAlgorithm(SavedAlgorithm):
 
     def _setup_envs(self) -> None:
         """Make all that there is one of for each environment."""
-        self._running = RunningEpisodes(
-            self.observation_space, self.action_space, self.command_space, self.n_envs, self.max_episode_steps
-        )
+        self._running, self._is_stepping = self.new_running(), False
+        self._collectors = None
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """
@@ -183,21 +196,6 @@ class CommandedAlgorithm(SavedAlgorithm):
                 f"{', '.join(sorted(known))}; the Zoo's -optimize searches the arguments of CommandPolicy"
             )
         return self.make_policy()
-
-    def begin_acting(self) -> None:
-        """Prepare to collect; what was learned does not change until the next call."""
-
-    @abstractmethod
-    def choose_actions(self) -> NDArray[Any]:
-        """The next action of every environment, ``(n_envs, *action_shape)``, within the bounds of the space."""
-
-    @abstractmethod
-    def begin_episodes(self, starts: NDArray[np.bool_]) -> None:
-        """
-        Decide how the episodes that start now are played.
-
-        :param starts: in which environments, at least one, ``(n_envs,)``
-        """
 
     def remember(self) -> None:
         """Let the policy know what episodes came to, so that it can say what goes with what in commands."""
@@ -281,25 +279,37 @@ class CommandedAlgorithm(SavedAlgorithm):
         """
         callback.on_rollout_start()
         self.policy.set_training_mode(False)
-        self.begin_acting()
+        steps = self._steps(env, train_freq, total_timesteps)
         n_steps, n_episodes = 0, 0
         while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
-            actions = self.choose_actions()
-            new_obs, rewards, dones, infos = env.step(actions)
+            self._is_stepping = True
+            actions, new_obs, rewards, dones, infos = next(steps)
             self._refuse_bad_numbers(new_obs, rewards)
             self.num_timesteps += env.num_envs
             n_steps += 1
             callback.update_locals(locals())
-            if not callback.on_step():
-                return False
+            goes_on = callback.on_step()
             self._update_info_buffer(infos, dones)
             self._running.record(self._raw_obs(), actions, self._raw_rewards(rewards), dones, infos)
             self._store_last_obs(new_obs)
             if dones.any():
                 n_episodes += int(dones.sum())
                 self._finish_episodes(dones, infos)
+            self._is_stepping = False
+            if not goes_on:
+                return False
         callback.on_rollout_end()
         return True
+
+    def _steps(self, env: VecEnv, train_freq: TrainFreq, total_timesteps: int) -> Iterator[SteppedEnvs]:
+        """Steps of the environment, or of collectors: actions, observations after the step, rewards, dones and infos."""
+        if self._collectors is not None:
+            yield from self._collectors.round(self, train_freq, total_timesteps)
+        self.begin_acting()
+        while True:
+            actions = self.choose_actions()
+            new_obs, rewards, dones, infos = env.step(actions)
+            yield actions, cast(Observation, new_obs), rewards, dones, infos
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """
@@ -394,7 +404,10 @@ class CommandedAlgorithm(SavedAlgorithm):
         """Store the episodes that ended, and begin the next ones in the same environments."""
         for env in np.flatnonzero(dones).tolist():
             self.store(self._running.recorder.finish(env, infos[env].get("TimeLimit.truncated", False)), env)
-        self.begin_episodes(dones)
+        if self._collectors is None:
+            self.begin_episodes(dones)
+        else:
+            self._collectors.begin_episodes(self, dones)
 
     def store(self, episode: Episode, env: int) -> None:
         """
@@ -417,6 +430,8 @@ class CommandedAlgorithm(SavedAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
+        if self._is_stepping:  # the last training was interrupted within a step: of these episodes a step is missing
+            self._last_obs = None
         resets = reset_num_timesteps or self._last_obs is None
         normalize = self._vec_normalize_env
         goes_on = not reset_num_timesteps and bool(self._running.resumed.all())
@@ -427,10 +442,16 @@ class CommandedAlgorithm(SavedAlgorithm):
         self._was_filled = self.replay_buffer.n_transitions_added > self.num_timesteps
         if self._was_filled and self._n_updates == 0:
             self.train(count_gradient_steps(self.gradient_steps, self.replay_buffer.n_transitions), self.batch_size)
-        if resets or self._running.undecided:  # the environments start anew: the episodes that ran are cut off and dropped
+        former, self._collectors = self._collectors, self.make_collectors()
+        self._is_stepping = True
+        if self._collectors is not None:
+            if resets or self._collectors is not former:
+                self._collectors.start_over(self, keep_resumed=not reset_num_timesteps)
+        elif resets or self._running.undecided:  # the environments start anew: the episodes that ran are cut off and dropped
             undecided = self._running.start_over(keep_resumed=not reset_num_timesteps)
             if undecided.any():
                 self.begin_episodes(undecided)
+        self._is_stepping = False
         return result
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:

@@ -9,6 +9,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.collectors.environments import MakeEnv
 from sb3_udrl.commands import CommandPart, make_command_space
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.common.arguments import make_replay_buffer
@@ -32,7 +33,7 @@ class HindsightAlgorithm(CommandedAlgorithm, OfflineLearning):
     def __init__(
         self,
         policy: str | type[BehaviorPolicy],
-        env: GymEnv | str | None,
+        env: GymEnv | MakeEnv | str | None,
         learning_rate: float | Schedule = 1e-3,
         *,
         commands: str | Sequence[str | CommandPart] = "absolute",

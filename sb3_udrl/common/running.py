@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -54,6 +54,20 @@ def uncounted(normalize: VecNormalize | None) -> Iterator[None]:
         normalize.training = training
 
 
+class Order(NamedTuple):
+    """
+    How one episode is to be played.
+
+    :param command: one row; without a meaning in warm-up episodes
+    :param warm_up: whether it is played without a command
+    :param temperature: how freely actions are drawn, where that is its own; else NaN
+    """
+
+    command: Command
+    warm_up: bool
+    temperature: float
+
+
 class RunningEpisodes:
     """
     One running episode per environment.
@@ -83,6 +97,12 @@ class RunningEpisodes:
         self.starts = np.ones(n_envs, dtype=bool)  # at their first step
         self.resumed = np.zeros(n_envs, dtype=bool)  # loaded, and about to take their first step
         self.undecided = True  # nothing was asked of any episode yet
+        self.temperature = np.full((n_envs, 1), np.nan, dtype=np.float32)  # of episodes with their own: those of practice
+
+    @property
+    def practicing(self) -> NDArray[np.bool_]:
+        """Which episodes practice obedience, ``(n_envs,)``."""
+        return ~np.isnan(self.temperature[:, 0])
 
     def resume(self, command: Command, asked: Command, warm_up: NDArray[np.bool_], at_start: NDArray[np.bool_]) -> None:
         """
@@ -109,17 +129,37 @@ class RunningEpisodes:
         self.undecided = False
         return undecided
 
-    def begin(self, starts: NDArray[np.bool_], command: Command | None) -> None:
+    def begin(self, starts: NDArray[np.bool_], command: Command | None, temperature: float = np.nan) -> None:
         """
         Start the next episodes in some environments.
 
         :param starts: which ones, ``(n_envs,)``
         :param command: a row for each of them; None for warm-up episodes
+        :param temperature: of these episodes, where it is their own
         """
         self.warm_up = np.where(starts, command is None, self.warm_up)
+        self.temperature = np.where(starts[:, None], np.float32(temperature), self.temperature)
         if command is not None:
             self.command = self.command.put(starts, command)
             self.asked = self.asked.put(starts, command)
+
+    def order(self, env: int) -> Order:
+        """
+        How an episode that has just begun is to be played.
+
+        :param env: index of the environment
+        """
+        return Order(self.asked.rows([env]), bool(self.warm_up[env]), float(self.temperature[env, 0]))
+
+    def obey(self, env: int, order: Order) -> None:
+        """
+        Start the next episode in one environment.
+
+        :param env: index of the environment
+        :param order: how it is to be played
+        """
+        starts = np.arange(len(self.warm_up)) == env
+        self.begin(starts, None if order.warm_up else order.command, order.temperature)
 
     def record(
         self,
@@ -140,5 +180,14 @@ class RunningEpisodes:
         """
         step = Step(rewards, infos)
         self.recorder.record(observations, actions, rewards, self.command_space.amounts(step))
+        self.advance(step, dones)
+
+    def advance(self, step: Step, dones: NDArray[np.bool_]) -> None:
+        """
+        Advance the commands by a step, without recording it.
+
+        :param step: what it brought
+        :param dones: episodes that it ends, ``(n_envs,)``
+        """
         self.command = self.command_space.advance(self.command, step)
         self.starts = dones

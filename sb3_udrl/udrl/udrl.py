@@ -14,21 +14,23 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
+from sb3_udrl.collectors.environments import MakeEnv
 from sb3_udrl.commands import CommandPart, CommandSampler
 from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.commands.command import Command
 from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
 from sb3_udrl.exploration.state_dependent_noise import make_noise
-from sb3_udrl.exploration.warm_up import WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
+from sb3_udrl.exploration.warm_up import UniformWarmUp, WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience import Obedience, ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
 from sb3_udrl.saving.checks import checked_array
+from sb3_udrl.saving.random_state import generator_state
 from sb3_udrl.spaces.actions import into_space
 
 _OF_THE_POLICY = ("policy_kwargs", "temperature")  # among obedience_kwargs
-_OF_OBEDIENCE = ("obedience", "_practicing", "_practice_temperature", "_obedient_until", "_n_measured")
+_OF_OBEDIENCE = ("obedience", "_obedient_until", "_n_measured")
 
 SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
 
@@ -41,7 +43,7 @@ class UDRL(HindsightAlgorithm):
 
     :param policy: the behavior function: ``"CommandPolicy"`` (suits all observations), ``"MlpPolicy"``, ``"CnnPolicy"``,
         ``"MultiInputPolicy"`` (with SB3's meaning), ``"ForestPolicy"`` (extra ``forest``), or a class
-    :param env: the environment to learn from, or its id; its episodes must end
+    :param env: the environment to learn from, its id, or a function that makes it; its episodes must end
     :param learning_rate: learning rate, or a function of the remaining progress (from 1 to 0)
     :param buffer_size: capacity of the replay buffer, in transitions
     :param learning_starts: steps of warm-up before the first training; the warm-up goes on while all episodes are alike, and
@@ -72,6 +74,10 @@ class UDRL(HindsightAlgorithm):
         :attr:`BehaviorPolicy.guidance <sb3_udrl.policies.BehaviorPolicy.guidance>`
     :param observation_space: space of one environment, for models without an environment (``env=None``)
     :param action_space: space of one environment, for models without an environment
+    :param collectors: processes that play, each with environments of its own, while this one learns; with 0, this one plays
+        itself. ``env`` is an id or a function then
+    :param collector_kwargs: ``backend``: ``"processes"`` on this machine or ``"ray"``; ``address`` of the Ray cluster;
+        ``synchronous``: wait for them before learning, so that runs repeat
     :param patience: train to convergence instead: until the loss on held-out episodes has not improved for so many epochs;
         where there are two behavior functions, the one for advantages
     :param validation_fraction: share of the episodes that is held out, with ``patience``
@@ -98,7 +104,7 @@ class UDRL(HindsightAlgorithm):
     def __init__(
         self,
         policy: str | type[BehaviorPolicy],
-        env: GymEnv | str | None,
+        env: GymEnv | MakeEnv | str | None,
         learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 100_000,
         learning_starts: int = 2_000,
@@ -130,6 +136,8 @@ class UDRL(HindsightAlgorithm):
         guidance: float = 1.0,
         observation_space: spaces.Space[Any] | None = None,
         action_space: spaces.Space[Any] | None = None,
+        collectors: int = 0,
+        collector_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             policy=policy,
@@ -149,6 +157,8 @@ class UDRL(HindsightAlgorithm):
             replay_buffer_kwargs=replay_buffer_kwargs,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
+            collectors=collectors,
+            collector_kwargs=collector_kwargs,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
@@ -177,8 +187,6 @@ class UDRL(HindsightAlgorithm):
         super()._setup_envs()
         self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
         self._noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
-        self._practicing = np.zeros(self.n_envs, dtype=np.bool_)  # which running episodes practice obedience
-        self._practice_temperature = np.zeros((self.n_envs, 1), dtype=np.float32)
         self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
         self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
 
@@ -267,11 +275,13 @@ class UDRL(HindsightAlgorithm):
     def choose_actions(self) -> NDArray[Any]:
         """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
         running = self._running
+        if self._noise is not None:
+            self._noise.renew(running.starts)
         if running.warm_up.all():
             return into_space(self._warm_up(self._last_obs, running.starts), self.action_space)  # type: ignore[arg-type]
         temperature = self._temperature
-        if self._practicing.any():
-            temperature = np.where(self._practicing[:, None], self._practice_temperature, temperature)
+        if self.obedience is not None:
+            temperature = np.where(np.isnan(running.temperature), temperature, running.temperature)
         actions = into_space(self._act(self._last_obs, running.command, temperature), self.action_space)
         if running.warm_up.any():
             tried = into_space(self._warm_up(self._last_obs, running.starts), self.action_space)  # type: ignore[arg-type]
@@ -281,9 +291,24 @@ class UDRL(HindsightAlgorithm):
             actions[random] = uniform_actions(self.action_space, self.n_envs, self.rng)[random]
         return actions
 
+    def randomness(self) -> dict[str, Any]:
+        states = super().randomness()
+        return states if self.obedience is None else {**states, "obedience": generator_state(self.obedience.rng)}
+
+    def set_randomness(self, states: Mapping[str, Any]) -> None:
+        super().set_randomness(states)
+        if self.obedience is not None:
+            self.obedience.rng.bit_generator.state = states["obedience"]
+
+    def exploration(self) -> dict[str, Any]:
+        warm_up = self._warm_up
+        return warm_up.state() if isinstance(warm_up, UniformWarmUp) and warm_up.mixed is not None else {}
+
+    def explore_as(self, exploration: Mapping[str, Any]) -> None:
+        if isinstance(self._warm_up, UniformWarmUp):
+            self._warm_up.restore(exploration)
+
     def begin_episodes(self, starts: NDArray[np.bool_]) -> None:
-        if self._noise is not None:
-            self._noise.renew(starts)
         starts = starts & ~self._begin_practice(starts)
         if not starts.any():
             return
@@ -300,26 +325,23 @@ class UDRL(HindsightAlgorithm):
 
     def _begin_practice(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Let some of the episodes that start practice obedience; greedily and by draws, half and half. Which ones."""
-        practicing = np.zeros(self.n_envs, dtype=np.bool_)
-        self._practicing = self._practicing & ~starts
-        if self.obedience is None:
-            return practicing
-        policy, obedience = cast(SideBySide, self.policy), self.obedience
+        running, obedience = self._running, self.obedience
+        running.temperature[starts] = np.nan
+        if obedience is None:
+            return running.practicing
+        usual = float(cast(SideBySide, self.policy).obedient_temperature)
         for env in np.flatnonzero(starts):
-            n_running = int((self._practicing | practicing).sum())
+            n_running = int(running.practicing.sum()) + self.n_practicing_elsewhere()
             if obedience.practice_is_due(self.num_timesteps, self._current_progress_remaining, n_running):
-                practicing[env] = True
-                self._running.begin(np.arange(self.n_envs) == env, obedience.draw_command())
-                greedy = obedience.rng.random() < 0.5
-                self._practice_temperature[env] = 0.0 if greedy else float(policy.obedient_temperature)
-        self._practicing = self._practicing | practicing
-        return practicing
+                command, greedy = obedience.draw_command(), obedience.rng.random() < 0.5
+                running.begin(np.arange(len(starts)) == env, command, 0.0 if greedy else usual)
+        return running.practicing
 
     def store(self, episode: Episode, env: int) -> None:
         if self.obedience is None:
             super().store(episode, env)
-        elif self._practicing[env]:
-            greedy = float(self._practice_temperature[env, 0]) == 0
+        elif self._running.practicing[env]:
+            greedy = float(self._running.temperature[env, 0]) == 0
             self.obedience.add_practice(episode, self._running.asked.rows([env]), greedy)
         else:
             super().store(episode, env)
@@ -395,8 +417,8 @@ class UDRL(HindsightAlgorithm):
             "warm_up_name": self.warm_up if isinstance(self.warm_up, str) else None,
             "noise": None if self._noise is None else {"share": self.sde_share, **self._noise.state()},
             "obedience": None if self.obedience is None else self.obedience.state(),
-            "practicing": self._practicing,
-            "practice_temperature": self._practice_temperature,
+            "practicing": self._running.practicing,
+            "practice_temperature": np.nan_to_num(self._running.temperature),
         }
 
     def restore_further(self, state: Mapping[str, Any], same_envs: bool) -> Callable[[], None]:
@@ -406,16 +428,17 @@ class UDRL(HindsightAlgorithm):
         noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
         if same_envs and noise is not None and state["noise"] is not None and state["noise"]["share"] == self.sde_share:
             noise.restore(state["noise"])
-        obedience, practicing, temperature = self.obedience, self._practicing, self._practice_temperature
+        obedience, own_temperature = self.obedience, self._running.temperature
         if obedience is not None and state["obedience"] is not None:
             obedience = obedience.restored(state["obedience"])
             if same_envs:
-                practicing = checked_array(state, "practicing", (self.n_envs,), "b").copy()
-                temperature = checked_array(state, "practice_temperature", (self.n_envs, 1)).copy()
+                practicing = checked_array(state, "practicing", (self.n_envs,), "b")
+                temperature = checked_array(state, "practice_temperature", (self.n_envs, 1))
+                own_temperature = np.where(practicing[:, None], temperature, np.nan).astype(np.float32)
 
         def commit() -> None:
             self._warm_up, self._noise, self.obedience = warm_up, noise, obedience
-            self._practicing, self._practice_temperature = practicing, temperature
+            self._running.temperature = own_temperature
             self._obedient_until = self.num_timesteps
 
         return commit

@@ -6,6 +6,7 @@ The start-up hook calls the ``patch_*`` functions while a program imports the Zo
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.collectors.environments import made_by
 from sb3_udrl.commands.tracking import set_tracked_env
 from sb3_udrl.zoo.hyperparams import hyperparams_path
 
@@ -74,7 +76,7 @@ def patch_hyperparams_opt(module: ModuleType) -> None:
 
 def patch_exp_manager(module: ModuleType) -> None:
     """
-    Use our hyperparameters where the Zoo has none.
+    Use our hyperparameters where the Zoo has none, and let collectors make environments as the Zoo does.
 
     :param module: ``rl_zoo3.exp_manager``
     """
@@ -82,6 +84,7 @@ def patch_exp_manager(module: ModuleType) -> None:
     manager.__init__ = _wrap_once(
         manager.__init__, functools.partial(_with_our_config, folder=Path(str(module.__file__)).parent)
     )
+    manager.create_envs = _wrap_once(manager.create_envs, _known_how)
 
 
 def _wrap_once(function: Callable[..., Any], wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[..., Any]:
@@ -104,6 +107,23 @@ def _tracking(create_test_env: Callable[..., VecEnv]) -> Callable[..., VecEnv]:
         return env
 
     return create_and_track
+
+
+def _known_how(create_envs: Callable[..., VecEnv]) -> Callable[..., VecEnv]:
+    def create_known_envs(self: ExperimentManager, n_envs: int, *args: Any, **kwargs: Any) -> VecEnv:
+        manager = copy.copy(self)
+        manager.callbacks = []  # these hold environments, which do not go into other processes
+        again = functools.partial(_create_again, manager, create_envs, n_envs)
+        return made_by(again, create_envs(self, n_envs, *args, **kwargs))
+
+    return create_known_envs
+
+
+def _create_again(manager: ExperimentManager, create_envs: Callable[..., VecEnv], n_envs: int) -> VecEnv:
+    """The environments of a training, in another process."""
+    for name in ["sb3_udrl.envs", *manager.args.gym_packages]:  # they register environments
+        importlib.import_module(name)
+    return create_envs(manager, n_envs, no_log=True)
 
 
 def _with_our_config(init: Callable[..., None], folder: Path) -> Callable[..., None]:
