@@ -20,6 +20,7 @@ from sb3_udrl.collectors import Collector, Upcoming, collectors, made_by
 from sb3_udrl.collectors.environments import maker_of
 from sb3_udrl.commands import QuantileCommands, make_command
 from sb3_udrl.common.running import Order
+from sb3_udrl.recordings import RecordEpisodes
 
 SYNCHRONOUS = {"synchronous": True}
 
@@ -302,6 +303,11 @@ def test_callbacks_come_as_often_as_without(at_hand, tmp_path):
     assert model.collectors == 2 and model.num_timesteps == 320 and model.replay_buffer.n_episodes > 20
     model.learn(80, reset_num_timesteps=False)
     assert model.num_timesteps == 400 and not any(seat.running.warm_up.any() for seat in model._collectors._seats)
+
+
+def test_who_would_hear_nothing_says_so(at_hand, tmp_path):
+    with pytest.raises(ValueError, match="RecordEpisodes hears the environment of the model"):
+        model_with(1).learn(100, callback=RecordEpisodes(tmp_path / "episodes"))
 
 
 def test_a_callback_stops_training(at_hand):

@@ -18,6 +18,7 @@ from rl_zoo3 import utils as zoo_utils
 from rl_zoo3.exp_manager import ExperimentManager
 from stable_baselines3 import PPO
 from stable_baselines3.common.envs import FakeImageEnv
+from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from sb3_udrl import UDRL
@@ -283,6 +284,18 @@ def test_continued_training_goes_on_where_it_was(run_zoo, monkeypatch, policy, w
     assert (n_stored > 200) is with_buffer
     assert model._n_updates > trained._n_updates > 0
     assert model.replay_buffer.n_transitions_added > n_stored
+
+
+@pytest.mark.slow
+def test_collectors_make_environments_as_the_zoo_does(run_zoo, tmp_path):
+    run_zoo("train", *CARTPOLE, "-n", "800", "--eval-freq", "400", "-f", "logs", *TINY, "collectors:2")
+    folder = tmp_path / "logs" / "udrl" / "CartPole-v1_1"
+    model = UDRL.load(folder / "CartPole-v1.zip", device="cpu")
+    assert model.num_timesteps == 800 and model.collectors == 2
+    assert sorted(path.name for path in folder.glob("*.monitor.csv")) == ["0.monitor.csv", "1.monitor.csv"]
+    rows = load_results(str(folder))
+    assert len(rows) > 10 and 600 < rows["l"].sum() <= 800
+    assert np.load(folder / "evaluations.npz")["timesteps"].tolist() == [400, 800]
 
 
 def test_search_and_train_with_a_trial_of_it(run_zoo):

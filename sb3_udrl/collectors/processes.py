@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-import cloudpickle
+from stable_baselines3.common.vec_env.base_vec_env import CloudpickleWrapper
 
 from sb3_udrl.collectors.collector import Collector, Recipe
 
@@ -28,7 +27,7 @@ class Processes:
     """
 
     def __init__(self, n: int, recipe: Recipe) -> None:
-        self._recipe = cloudpickle.dumps(recipe)  # pickle knows no lambdas
+        self._recipe = CloudpickleWrapper(recipe)  # plain pickles know no lambdas
         self._pools = [self._pool() for _ in range(n)]
 
     def _pool(self) -> ProcessPoolExecutor:
@@ -81,11 +80,11 @@ class Processes:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _begin(recipe: bytes) -> None:
+def _begin(recipe: CloudpickleWrapper) -> None:
     global _collector
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the learner, which then ends its collectors
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _collector = Collector(pickle.loads(recipe))
+    _collector = Collector(recipe.var)
 
 
 def _end_with_parent() -> None:

@@ -137,6 +137,11 @@ class RecordEpisodes(BaseCallback):
         self._written = 0
 
     def _on_training_start(self) -> None:
+        if getattr(self.model, "collectors", 0):
+            raise ValueError(
+                "RecordEpisodes hears the environment of the model, which collectors do not step: train without collectors, "
+                "or use model.replay_buffer, which holds their episodes"
+            )
         env = self.training_env
         former, self._listener = self._listener, EpisodeListener(env)
         if former is not None:  # of a training before

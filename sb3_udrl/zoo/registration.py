@@ -121,7 +121,7 @@ def _known_how(create_envs: Callable[..., VecEnv]) -> Callable[..., VecEnv]:
 
 def _create_again(manager: ExperimentManager, create_envs: Callable[..., VecEnv], n_envs: int) -> VecEnv:
     """The environments of a training, in another process."""
-    for name in ["sb3_udrl.envs", *manager.args.gym_packages]:  # they register environments
+    for name in ["sb3_udrl.envs", *getattr(manager.args, "gym_packages", [])]:  # they register environments
         importlib.import_module(name)
     return create_envs(manager, n_envs, no_log=True)
 
