@@ -8,6 +8,8 @@ from typing import Any
 
 from sb3_udrl.collectors.collector import Collector, Recipe
 
+_RETRIES = 60  # of about a second each, for an actor to come again
+
 
 class RayActors:
     """
@@ -29,8 +31,7 @@ class RayActors:
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._ray = ray
         actor = ray.remote(max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")(Collector)
-        self._recipe = ray.put(recipe)  # kept, since it is needed again after a loss
-        self._actors: list[Any] = [actor.remote(self._recipe) for _ in range(n)]
+        self._actors: list[Any] = [actor.remote(recipe) for _ in range(n)]
 
     def share(self, weights: Any) -> Any:
         """
@@ -48,7 +49,7 @@ class RayActors:
         :param method: name of the method
         :param args: its arguments
         """
-        retries = 3 if method == "start" else 0  # it may be repeated, so it waits for an actor that is about to be there again
+        retries = _RETRIES if method == "start" else 0  # it may be repeated, and waits for an actor that comes again
         return getattr(self._actors[index], method).options(max_task_retries=retries).remote(*args).future()
 
     def is_loss(self, error: BaseException) -> bool:
