@@ -286,3 +286,13 @@ def test_labels_do_not_depend_on_how_many_steps_are_compared_at_a_time(monkeypat
 def test_bad_arguments_are_refused(argument, value, message):
     with pytest.raises(ValueError, match=message):
         relative_hindsight(**{argument: value})
+
+
+def test_labels_are_made_of_the_episodes_that_are_needed_alone():
+    relative, rng = relative_hindsight(), np.random.default_rng(0)
+    for _ in range(9):
+        relative.buffer.add(episode(rng.normal(size=20)))
+    needed = np.arange(9) % 3 == 0
+    relative.hold_out(~needed, labelled=needed)
+    labelled = relabelled(relative).command["advantage"].reshape(9, 20)
+    assert np.isfinite(labelled[needed]).all() and np.isnan(labelled[~needed]).all()

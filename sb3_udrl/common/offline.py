@@ -152,7 +152,7 @@ def learn_from_episodes(
     among_best, held_out = split_episodes(buffer, best, validation_fraction, model.rng)
     online, model.hindsight = model.hindsight, Hindsight(buffer, model.hindsight.command_space, model.label_kwargs)
     try:
-        model.hindsight.hold_out(~among_best | held_out)
+        model.hindsight.hold_out(~among_best | held_out, labelled=among_best)
         model.begin_offline(~held_out)
         looked_at = [_some_rows(buffer, held_out & which, which, model.rng) for which in (among_best, among_best | True)]
         lowest, weights, waited, metrics = np.inf, model.policy.state_dict(), 0, {}

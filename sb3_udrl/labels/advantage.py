@@ -137,13 +137,14 @@ class AdvantageLabeler(Labeler):
         labelled = buffer.has_column(f"{self.name} scores")  # not after its reset
         return (buffer.note(self.name) if labelled else None) or Progress()
 
-    def relabel(self, buffer: EpisodicReplayBuffer) -> None:
+    def relabel(self, buffer: EpisodicReplayBuffer, episodes: NDArray[np.bool_] | None = None) -> None:
         """
         Label the new steps, or all steps where so many are new, since what is usual has changed.
 
         All of that happens or, if it is interrupted, nothing.
 
-        :param buffer: the stored episodes, at least one
+        :param buffer: the stored episodes, at least one; all of them say what is usual
+        :param episodes: those whose labels are needed, ``(n_episodes,)``; all if None
         """
         known, n_added = self._progress(buffer), buffer.n_transitions_added
         if n_added == known.n_labelled:
@@ -157,6 +158,8 @@ class AdvantageLabeler(Labeler):
             steps = stored[np.isnan(labels[stored])]
         else:
             n_relabelled = n_added
+        if episodes is not None:
+            steps = steps[np.repeat(episodes, buffer.lengths)[np.searchsorted(stored, steps)]]
         if len(steps):  # else all that was new has been forgotten again
             if self.redistribute_rewards:
                 discounted[stored] = self._redistributed(buffer, stored, remembered)

@@ -55,6 +55,7 @@ class Hindsight:
         self.labelers = make_labelers(command_space, label_kwargs or {})
         self._held_out: NDArray[np.bool_] | None = None  # rows that are not learned from, ``(n_rows,)``
         self._kept: NDArray[np.bool_] | None = None  # episodes that are learned from, ``(n_episodes,)``
+        self._labelled: NDArray[np.bool_] | None = None  # episodes that labels are made of, ``(n_episodes,)``
 
     @property
     def rng(self) -> np.random.Generator:
@@ -64,7 +65,7 @@ class Hindsight:
     def relabel(self) -> None:
         """Bring all labels up to date: a step of every training, before examples are drawn."""
         for labeler in self.labelers:
-            labeler.relabel(self.buffer)
+            labeler.relabel(self.buffer, self._labelled)
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> CommandBatch:
         """
@@ -91,15 +92,17 @@ class Hindsight:
             drawn = np.concatenate((drawn, rows[~self._held_out[rows]]))
         return drawn[:n]
 
-    def hold_out(self, episodes: NDArray[np.bool_]) -> None:
+    def hold_out(self, episodes: NDArray[np.bool_], labelled: NDArray[np.bool_] | None = None) -> None:
         """
-        From now on, do not learn from some of the episodes that are stored; their labels are made all the same.
+        From now on, do not learn from some of the episodes that are stored.
 
         :param episodes: which, ``(n_episodes,)``; no more may be added
+        :param labelled: those that labels are made of, ``(n_episodes,)``; all if None
         :raises ValueError: if these are all
         """
         if episodes.all():
             raise ValueError("all episodes are held out: there is nothing to learn from")
+        self._labelled = labelled
         self._kept, self._held_out = ~episodes, np.zeros(len(self.buffer.rewards), dtype=np.bool_)
         self._held_out[self.buffer.episode_rows(np.flatnonzero(episodes))] = True
 

@@ -22,11 +22,14 @@ class Labeler(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def relabel(self, buffer: EpisodicReplayBuffer) -> None:  # noqa: B027  # most have nothing to prepare
+    def relabel(  # noqa: B027  # most have nothing to prepare
+        self, buffer: EpisodicReplayBuffer, episodes: NDArray[np.bool_] | None = None
+    ) -> None:
         """
         Take new episodes into account, before every training. Here, labels need no preparation.
 
         :param buffer: the stored episodes, at least one
+        :param episodes: those whose labels are needed, ``(n_episodes,)``; all if None
         """
 
     def state(self, buffer: EpisodicReplayBuffer) -> dict[str, Any]:
