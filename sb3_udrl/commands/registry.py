@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sb3_udrl.commands.beyond_best import BeyondBestCommands
 from sb3_udrl.commands.elites import AdaptiveCommands, JointCommands
 from sb3_udrl.commands.samplers import (
     CommandSampler,
@@ -16,6 +17,7 @@ from sb3_udrl.commands.samplers import (
 COMMAND_SAMPLERS: dict[str, type[CommandSampler]] = {
     "adaptive": AdaptiveCommands,
     "joint": JointCommands,
+    "beyond_best": BeyondBestCommands,
     "mean_plus_std": MeanPlusStdCommands,
     "fixed": FixedCommands,
     "quantile": QuantileCommands,

@@ -60,17 +60,20 @@ _OBJECTS = {  # classes whose attributes are all there is to them
     "sb3_udrl.commands.command_space": {"CommandSpace"},
     "sb3_udrl.commands.outcomes": {"Outcome", "Outcomes"},
     "sb3_udrl.commands.parts": {"Advantage", "Horizon", "Return", "SummedPart"},
+    "sb3_udrl.udrlpg.command": {"EpisodeReturn"},
     "stable_baselines3.common.utils": {"ConstantSchedule", "FloatSchedule", "LinearSchedule"},
 }
 _CLASSES = {
     "builtins": {"bool", "float", "int"},
     "sb3_udrl.buffers.relative_replay_buffer": {"RelativeReplayBuffer"},
     "sb3_udrl.buffers.replay_buffer": {"EpisodicReplayBuffer"},
+    "sb3_udrl.commands.beyond_best": {"BeyondBestCommands"},
     "sb3_udrl.commands.elites": {"AdaptiveCommands", "EliteEpisodes", "JointCommands", "Usual"},
     "sb3_udrl.commands.samplers": {"CurriculumCommands", "FixedCommands", "MeanPlusStdCommands", "QuantileCommands"},
     "sb3_udrl.forest.policy": {"ForestPolicy"},
     "sb3_udrl.policies.command_policy": {"CnnPolicy", "CommandPolicy", "MlpPolicy", "MultiInputPolicy"},
     "sb3_udrl.policies.small_cnn": {"SmallCNN"},
+    "sb3_udrl.udrlpg.policy": {"GeneratorPolicy"},
     "stable_baselines3.common.torch_layers": {"CombinedExtractor", "FlattenExtractor", "NatureCNN"},
     "torch.nn.modules.activation": {
         *("CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid"),
