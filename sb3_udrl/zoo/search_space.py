@@ -94,7 +94,50 @@ def convert_udrl_params(sampled_params: Params) -> Params:
     }
 
 
+def sample_udrlpg_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params) -> Params:
+    """
+    Suggest hyperparameters of UDRLPG.
+
+    :param trial: the trial of the study
+    :param n_actions: number of action dimensions, unused, as the others: the Zoo passes them to every sampler
+    :param n_envs: number of environments
+    :param additional_args: what the Zoo knows about a HER buffer
+    :return: arguments of :class:`~sb3_udrl.UDRLPG`
+    """
+    suggested: Params = {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 5, 9),
+        "train_freq": trial.suggest_categorical("train_freq", [16, 32, 64, 125, 250]),
+        "gradient_steps": trial.suggest_float("gradient_steps", 0.003, 0.1, log=True),
+        "noise": trial.suggest_float("noise", 0.05, 2.0, log=True),
+        "reevaluation": trial.suggest_float("reevaluation", 0.0, 0.5),
+        "sampling": trial.suggest_categorical("sampling", ["weighted_bands", "even_bands", "weighted"]),
+        "net_width": trial.suggest_categorical("net_width", [0, 16, 32]),
+    }
+    hyperparams = convert_udrlpg_params(suggested)
+    for name in ("batch_size", "policy_kwargs"):
+        trial.set_user_attr(name, hyperparams[name])
+    return hyperparams
+
+
+def convert_udrlpg_params(sampled_params: Params) -> Params:
+    """
+    Turn suggested values into arguments of :class:`~sb3_udrl.UDRLPG`.
+
+    :param sampled_params: ``trial.params`` of a trial of :func:`sample_udrlpg_params`
+    :return: arguments of :class:`~sb3_udrl.UDRLPG`
+    """
+    params = dict(sampled_params)
+    width = params.pop("net_width")
+    return {
+        "batch_size": 2 ** params.pop("batch_size_pow"),
+        "policy_kwargs": {"net_arch": [width] if width else []},  # linear policies do best in most environments
+        **params,
+    }
+
+
 # Name of the algorithm -> what suggests its hyperparameters, and what turns suggested values into arguments
 SEARCH_SPACES: dict[str, tuple[Callable[..., Params], Callable[[Params], Params]]] = {
-    "udrl": (sample_udrl_params, convert_udrl_params)
+    "udrl": (sample_udrl_params, convert_udrl_params),
+    "udrlpg": (sample_udrlpg_params, convert_udrlpg_params),
 }
