@@ -16,6 +16,7 @@ from sb3_udrl.commands import CommandSampler
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.policies import FitOptions, FitReport
+from sb3_udrl.saving.checks import checked_array
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
 from sb3_udrl.udrlpg.played import NEW, UNSTORED, PlayedPolicies
 from sb3_udrl.udrlpg.policy import GeneratorPolicy
@@ -79,7 +80,7 @@ class UDRLPG(CommandedAlgorithm):
         buffer_size: int = 10_000,
         learning_starts: int = 1_000,
         batch_size: int = 128,
-        train_freq: int | tuple[int, str] = 64,
+        train_freq: int | tuple[int, str] = (16, "episode"),
         gradient_steps: int | float = 0.02,
         initial_policies: int = 16,
         noise: float = 0.5,
@@ -131,6 +132,7 @@ class UDRLPG(CommandedAlgorithm):
     def _setup_envs(self) -> None:
         super()._setup_envs()
         self._played = PlayedPolicies(self.n_envs, self.policy.network.n_weights)
+        self._undecided = np.zeros(self.n_envs, dtype=np.bool_)
 
     def make_command_space(self) -> CommandSpace:
         return COMMAND_SPACE
@@ -175,6 +177,9 @@ class UDRLPG(CommandedAlgorithm):
 
     def choose_actions(self) -> NDArray[Any]:
         """Actions of the policy that each environment's episode is played by."""
+        if self._undecided.any():
+            undecided, self._undecided = self._undecided, np.zeros(self.n_envs, dtype=np.bool_)
+            self._decide(undecided)
         observations: Any = self._last_obs
         scale = self.policy.input_scale
         if not scale.frozen:
@@ -184,6 +189,10 @@ class UDRLPG(CommandedAlgorithm):
         return self.policy.act_with(self._played.weights, observations)
 
     def begin_episodes(self, starts: NDArray[np.bool_]) -> None:
+        self._undecided = self._undecided | starts  # until their first action, so that a training in between counts
+
+    def _decide(self, starts: NDArray[np.bool_]) -> None:
+        """Choose the policies that play the episodes which start in some environments."""
         self._end_warm_up()
         played = self._played
         again = starts & (played.left > 0) & (played.numbers >= 0)  # new policies that play several episodes
@@ -290,17 +299,21 @@ class UDRLPG(CommandedAlgorithm):
     # Resuming
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_played"]
+        return [*super()._excluded_save_params(), "_played", "_undecided"]
 
     def further_state(self) -> dict[str, Any]:
-        return {"played": self._played.state(), "input_scale": self.policy.input_scale.state()}
+        scale = self.policy.input_scale.state()
+        return {"played": self._played.state(), "undecided": self._undecided, "input_scale": scale}
 
     def restore_further(self, state: Mapping[str, Any], same_envs: bool) -> Callable[[], None]:
-        played = self._played.restored(state["played"]) if same_envs else self._played
+        played, undecided = self._played, self._undecided
+        if same_envs:
+            played = played.restored(state["played"])
+            undecided = checked_array(state, "undecided", (self.n_envs,), "b").copy()
         scale = self.policy.input_scale.checked(state["input_scale"])
 
         def commit() -> None:
-            self._played = played
+            self._played, self._undecided = played, undecided
             self.policy.input_scale.load_state_dict(scale)
 
         return commit
