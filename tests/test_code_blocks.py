@@ -63,6 +63,12 @@ def apples_are_picked(names: Names, printed: str) -> None:
     assert abs(float(picked["5"]) - 5) < 1 and abs(float(picked["12"]) - 12) < 3 and float(picked["None"]) > 18
 
 
+def the_exported_agent_obeys(names: Names, printed: str) -> None:
+    assert abs(int(re.search(r"asked for 50 steps, got (\d+)", printed)[1]) - 50) < 25
+    assert "'rule': 'less one'" in printed
+    assert {path.name for path in Path.cwd().iterdir()} == {"agent.onnx", "agent.pt"}
+
+
 BEFORE: dict[str, Callable[[], None]] = {
     "docs/guide/zoo.md": a_trained_model,
     "docs/guide/benchmark.md": results_of_a_benchmark,
@@ -72,6 +78,7 @@ AFTERWARDS: dict[str, Callable[[Names, str], None]] = {
     "docs/guide/files.md": what_is_given_again_is_taken,
     "docs/guide/recordings.md": recordings_are_obeyed,
     "docs/guide/tutorial.md": apples_are_picked,
+    "docs/guide/deploy.md": the_exported_agent_obeys,
 }
 
 
