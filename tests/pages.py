@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Block:
 @dataclass(frozen=True)
 class Page:
     """
-    A page in Markdown.
+    A page in Markdown, or a notebook.
 
     :param path: its file
     """
@@ -44,8 +45,8 @@ class Page:
 
     @property
     def text(self) -> str:
-        """All of it."""
-        return self.path.read_text()
+        """All of it, in Markdown."""
+        return _of_notebook(self.path) if self.path.suffix == ".ipynb" else self.path.read_text()
 
     @property
     def is_generated(self) -> bool:
@@ -71,7 +72,14 @@ class Page:
 def all_pages() -> list[Page]:
     """README, contributing, and all pages of the site, without those that only include others."""
     paths = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    paths += sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
     return [Page(path) for path in paths if "_build" not in path.parts and not path.read_text().startswith("```{include}")]
+
+
+def _of_notebook(path: Path) -> str:
+    """The cells of a notebook, those of code as blocks."""
+    cells = [("".join(cell["source"]), cell["cell_type"]) for cell in json.loads(path.read_text())["cells"]]
+    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for text, kind in cells)
 
 
 def _blocks(tokens: list[Token]) -> Iterator[Block]:

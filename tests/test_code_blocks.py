@@ -58,6 +58,13 @@ def recordings_are_obeyed(names: Names, printed: str) -> None:
     assert names["model"].num_timesteps == 5_000
 
 
+def the_notebook_obeys(names: Names, printed: str) -> None:
+    got = [float(number) for number in re.findall(r"asked for \d+, got (\d+)", printed)]
+    assert len(got) == 6 and names["following"].rank_correlation > 0.9
+    assert Path("asked_and_got.png").stat().st_size > 10_000
+    assert names["model"].num_timesteps == 5_000
+
+
 def apples_are_picked(names: Names, printed: str) -> None:
     picked = dict(re.findall(r"asked for (\S+), picked ([\d.]+)", printed))
     assert abs(float(picked["5"]) - 5) < 1 and abs(float(picked["12"]) - 12) < 3 and float(picked["None"]) > 18
@@ -77,6 +84,7 @@ AFTERWARDS: dict[str, Callable[[Names, str], None]] = {
     "docs/guide/own_part.md": energy_is_obeyed,
     "docs/guide/files.md": what_is_given_again_is_taken,
     "docs/guide/recordings.md": recordings_are_obeyed,
+    "docs/notebooks/recordings.ipynb": the_notebook_obeys,
     "docs/guide/tutorial.md": apples_are_picked,
     "docs/guide/deploy.md": the_exported_agent_obeys,
 }
