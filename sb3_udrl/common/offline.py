@@ -107,6 +107,10 @@ class OfflineLearning(SavedAlgorithm):
         """
         return self._fit_stored(gradient_steps, batch_size)
 
+    def learners(self) -> dict[str, BehaviorPolicy]:
+        """What learns on its own, by the beginning of the names of its figures in :meth:`validate`."""
+        return {"": self.policy}
+
     def begin_offline(self, episodes: NDArray[np.bool_]) -> None:
         """
         Prepare to learn from the episodes of ``hindsight``.
@@ -155,30 +159,60 @@ def learn_from_episodes(
         model.hindsight.hold_out(~among_best | held_out, labelled=among_best)
         model.begin_offline(~held_out)
         looked_at = [_some_rows(buffer, held_out & which, which, model.rng) for which in (among_best, among_best | True)]
-        lowest, weights, waited, metrics = np.inf, model.policy.state_dict(), 0, {}
+        best_weights = {prefix: _BestWeights(learner) for prefix, learner in model.learners().items()}
         for round_, (done, n_steps) in enumerate(_rounds(gradient_steps, bool(model.policy.optimizers), progress_bar), 1):
             model._current_progress_remaining = 1 - done / gradient_steps
             report = model.train_offline(n_steps, model.batch_size)
             now = model.validate(*looked_at)
-            loss = sum(value for name, value in now.items() if name.endswith("validation_loss"))
-            waited = 0 if loss < lowest else waited + 1
-            if waited == 0:
-                lowest, metrics, weights = loss, now, copy.deepcopy(model.policy.state_dict())
+            for prefix, weights in best_weights.items():
+                weights.look(now[f"{prefix}validation_loss"], now[f"{prefix}command_gain"])
             if log_interval is not None and round_ % log_interval == 0:
                 _log(model.logger, {**report.metrics, **now}, done + n_steps)
-            if patience is not None and waited >= patience:
+            if patience is not None and all(weights.waited >= patience for weights in best_weights.values()):
                 break
-        if metrics:  # else there is no loss to go by, and the last weights count
-            model.policy.load_state_dict(weights)
+        for weights in best_weights.values():
+            weights.restore()
     finally:
         model.hindsight = online
-    gain = metrics.get("obedient_command_gain", metrics.get("command_gain", np.nan))
+    gain = list(best_weights.values())[-1].command_gain  # of the one that obeys, where there are two
     if gain < _NO_DIFFERENCE:
         warnings.warn(
             f"commands change the decisions on held-out episodes by {gain:.4f} nats only: the model will hardly obey. The "
             "recording may hold one behavior alone, or the commands do not tell apart what it holds",
             stacklevel=3,
         )
+
+
+class _BestWeights:
+    """
+    The weights of a behavior function that did best on held-out episodes.
+
+    :param learner: the behavior function
+    """
+
+    def __init__(self, learner: BehaviorPolicy) -> None:
+        self._learner = learner
+        self._weights: dict[str, Any] | None = None  # none where there is no loss to go by: the last ones count
+        self._loss = np.inf
+        self.command_gain = np.nan
+        self.waited = 0  # rounds since these
+
+    def look(self, loss: float, command_gain: float) -> None:
+        """
+        Keep the present weights if they are better.
+
+        :param loss: on held-out episodes
+        :param command_gain: what commands have to do with it
+        """
+        self.waited += 1
+        if loss < self._loss:
+            self._loss, self.command_gain, self.waited = loss, command_gain, 0
+            self._weights = copy.deepcopy(self._learner.state_dict())
+
+    def restore(self) -> None:
+        """Go back to the best weights."""
+        if self._weights is not None:
+            self._learner.load_state_dict(self._weights)
 
 
 def split_episodes(

@@ -381,6 +381,12 @@ class UDRL(HindsightAlgorithm):
         assert self.obedience is not None
         return self.obedience.fit(gradient_steps, batch_size, self._normalizer, self._current_progress_remaining)
 
+    def learners(self) -> dict[str, BehaviorPolicy]:
+        if self.obedience is None:
+            return super().learners()
+        policy = cast(SideBySide, self.policy)
+        return {"": policy.striving, "obedient_": policy.obedient}
+
     def begin_offline(self, episodes: NDArray[np.bool_]) -> None:
         if self.obedience is not None and self.obedience.archive_episodes == 0:
             self._fill_archive(np.flatnonzero(episodes))
