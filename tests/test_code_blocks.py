@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +49,7 @@ def energy_is_obeyed(names: Names, printed: str) -> None:
 
 
 def what_is_given_again_is_taken(names: Names, printed: str) -> None:
-    assert "the file names page.<lambda> (learning_rate)" in printed
+    assert "the file names __main__.<lambda> (learning_rate)" in printed
     assert names["model"].lr_schedule(0.5) == 5e-4
 
 
@@ -76,6 +78,11 @@ def the_exported_agent_obeys(names: Names, printed: str) -> None:
     assert {path.name for path in Path.cwd().iterdir()} == {"agent.onnx", "agent.pt"}
 
 
+def collectors_play(names: Names, printed: str) -> None:
+    steps, episodes = map(int, printed.split())
+    assert steps == 10_000 and episodes > 50
+
+
 BEFORE: dict[str, Callable[[], None]] = {
     "docs/guide/zoo.md": a_trained_model,
     "docs/guide/benchmark.md": results_of_a_benchmark,
@@ -86,6 +93,7 @@ AFTERWARDS: dict[str, Callable[[Names, str], None]] = {
     "docs/guide/recordings.md": recordings_are_obeyed,
     "docs/notebooks/recordings.ipynb": the_notebook_obeys,
     "docs/guide/tutorial.md": apples_are_picked,
+    "docs/guide/many_machines.md": collectors_play,
     "docs/guide/deploy.md": the_exported_agent_obeys,
 }
 
@@ -99,11 +107,30 @@ def test_python_runs_as_printed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     BEFORE.get(page.name, lambda: None)()
-    names: Names = {"__name__": "page"}
+    if 'if __name__ == "__main__":' in page.text:
+        names, printed = run_as_script(page)
+    else:
+        names = run_here(page)
+        printed = capsys.readouterr().out
+    AFTERWARDS.get(page.name, lambda names, printed: None)(names, printed)
+
+
+def run_here(page: Page) -> Names:
+    """Run the blocks of a page one after another; return what they define."""
+    names: Names = {"__name__": "__main__"}
     for block in page.blocks("python"):
         lines_above = "\n" * block.line  # so that a traceback names the line of the page
         exec(compile(lines_above + block.content, page.path, "exec"), names)
-    AFTERWARDS.get(page.name, lambda names, printed: None)(names, capsys.readouterr().out)
+    return names
+
+
+def run_as_script(page: Page) -> tuple[Names, str]:
+    """Run the blocks of a page as one script, as processes of its own need it; return what it prints."""
+    Path("script.py").write_text("\n".join(block.content for block in page.blocks("python")))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run([sys.executable, "script.py"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {}, done.stdout
 
 
 def commands_of(page: Page) -> list[list[str]]:
