@@ -107,7 +107,7 @@ def test_python_runs_as_printed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     BEFORE.get(page.name, lambda: None)()
-    if 'if __name__ == "__main__":' in page.text:
+    if any('if __name__ == "__main__":' in block.content for block in page.blocks("python")):
         names, printed = run_as_script(page)
     else:
         names = run_here(page)
