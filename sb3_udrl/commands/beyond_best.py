@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from sb3_udrl.commands.elites import AdaptiveCommands, Baseline
 from sb3_udrl.commands.outcomes import Outcomes
 
 Floats = NDArray[np.float64]
+
+_NEAR = 0.2  # share of the range of returns
 
 
 class _Best(NamedTuple):
@@ -47,7 +49,8 @@ class BestThereIs(_Best, Baseline):
         return self.best_return + bands * self.spread
 
     def asked(self, outcomes: Outcomes) -> Floats:
-        return outcomes.asked("return")
+        asked = outcomes.asked("return")  # not what was asked for far below the best
+        return np.where(asked < self.best_return - _NEAR * self.spread, np.nan, asked)
 
 
 class BeyondBestCommands(AdaptiveCommands):
@@ -56,16 +59,29 @@ class BeyondBestCommands(AdaptiveCommands):
     training, as :class:`AdaptiveCommands` finds its optimism out. ``predict`` asks for the best.
 
     :param bands: edges of the bands of this share, ascending from 0
+    :param practice: share of the commands that ask for any return from the lowest to the best one, so that these are obeyed,
+        too
     :param verbose: verbosity level
-    :raises ValueError: if ``bands`` is no such list
+    :raises ValueError: if an argument is out of its range
     """
 
-    def __init__(self, bands: tuple[float, ...] = BestThereIs.bands, verbose: int = 0) -> None:
+    def __init__(self, bands: tuple[float, ...] = BestThereIs.bands, practice: float = 0.1, verbose: int = 0) -> None:
+        if not 0 <= practice <= 1:
+            raise ValueError(f"practice={practice}: must be between 0 and 1")
         super().__init__(bands=bands, verbose=verbose)
+        self.practice = practice
 
     def baseline(self) -> Baseline:
         best, returns = self.replay_buffer.best(1)[0], self.replay_buffer.returns
         return BestThereIs(float(returns[best]), float(self.replay_buffer.lengths[best]), float(np.ptp(returns)))
+
+    def draw_optimism(self, baseline: Baseline, n: int) -> Floats:
+        optimism = super().draw_optimism(baseline, n)
+        returns, best = self.replay_buffer.returns, cast(BestThereIs, baseline)
+        if self.practice == 0 or best.spread == 0:
+            return optimism
+        below = (returns.min() - best.best_return) / best.spread
+        return np.where(self.rng.random(n) < self.practice, self.rng.uniform(below, 0, n), optimism)
 
     def best_optimism(self, baseline: Baseline) -> float:
         return 0.0

@@ -52,7 +52,7 @@ class UDRLPG(CommandedAlgorithm):
     :param survival_bonus: reward that is paid for each step that an episode goes on, which is not counted in comparing
         policies: else standing still is better than a walk that ends. Commands and all that is reported are returns with it
     :param sampling: which policies are learned from: ``"weighted_bands"`` of return, the higher the more often;
-        ``"even_bands"``; ``"weighted"`` by rank without bands; ``"uniform"``
+        ``"even_bands"``; ``"mixed_bands"``, some of both; ``"weighted"`` by rank without bands; ``"uniform"``
     :param command_sampler: who decides what is asked for: ``"beyond_best"``, ``"adaptive"``, ``"joint"``,
         ``"mean_plus_std"``, ``"fixed"``, ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class
     :param command_sampler_kwargs: its arguments
@@ -87,7 +87,7 @@ class UDRLPG(CommandedAlgorithm):
         reevaluation: float = 0.2,
         episodes_per_policy: int = 1,
         survival_bonus: float = 0.0,
-        sampling: str = "weighted_bands",
+        sampling: str = "mixed_bands",
         command_sampler: str | type[CommandSampler] = "beyond_best",
         command_sampler_kwargs: dict[str, Any] | None = None,
         max_episode_steps: int = 100_000,
