@@ -73,6 +73,7 @@ def test_generated_policies_are_ordinary_ones(observation_space, action_space, n
                 np.testing.assert_allclose(own.predict(observations, deterministic=deterministic)[0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_saved_policy_needs_nothing_of_this_package(tmp_path):
     model = tiny_generator(make_vec(Scripted, 2)).learn(60)
     policy = model.best_policy()
@@ -155,7 +156,9 @@ def test_shares_of_what_is_evaluated_again():
 
 def test_the_survival_bonus_is_not_counted():
     """All rewards are 1, so nothing is left; returns stay those of the environment."""
-    model = tiny_generator(make_vec(Scripted, 2, lengths=(4, 7), rewards=(1.0,)), survival_bonus=1.0).learn(200)
+    model = tiny_generator(make_vec(Scripted, 2, lengths=(4, 7), rewards=(1.0,)), survival_bonus=1.0, reevaluation=0.0).learn(
+        200
+    )
     np.testing.assert_allclose(model.hindsight.means(), 0, atol=1e-9)
     np.testing.assert_array_equal(model.hindsight.returns, model.hindsight.lengths)
     assert set(model.hindsight.returns) <= {4, 7}
