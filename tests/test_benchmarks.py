@@ -27,13 +27,13 @@ def test_marks_are_ratios_of_one_run():
         **{"bare_steps[256]": 2, "bare_steps[512]": 4, "fit[256]": 3, "fit[512]": 5},
         **{f"sampling[10000-{n}-{sampling}]": 1 for n in (1, 64) for sampling in ("transitions", "return")},
         **{f"sampling[10000000-{n}-{sampling}]": n for n in (1, 64) for sampling in ("transitions", "return")},
-        **{"memory": 1, "import[sb3_udrl]": 1, "import[stable_baselines3]": 1},
+        **{"memory": 1, "import[sb3_udrl.udrl]": 1, "import[stable_baselines3]": 1},
     }
     extra_info = {
         **{f"collecting[{which}]": {"mean_episode_length": 99.7} for which in ("cartpole-30000", "cartpole-3000")},
         "collecting[lunarlander-10000]": {"mean_episode_length": 1},
         "memory": {"bytes": 33, "raw_bytes": 30},
-        "import[sb3_udrl]": {"cpu_seconds": 1.5},
+        "import[sb3_udrl.udrl]": {"cpu_seconds": 1.5},
         "import[stable_baselines3]": {"cpu_seconds": 1.2},
     }
     runs = [

@@ -42,6 +42,7 @@ def ray_cluster(n_jobs: int, address: str | None) -> Iterator[None]:
         supports_return_generator = True
 
     n_cpus = None if address is not None or n_jobs < 1 else n_jobs
+    address = address or "local"  # else Ray would take whichever cluster this machine belongs to
     with ray.init(address=address, num_cpus=n_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR):
         register_parallel_backend("ray", GeneratingRayBackend)
         with parallel_config("ray", n_jobs=n_jobs):

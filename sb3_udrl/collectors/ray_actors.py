@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import Future
 from typing import Any
 
@@ -28,6 +29,7 @@ class RayActors:
         except ImportError as error:
             raise ImportError("backend='ray' needs Ray: pip install sb3-udrl[ray]") from error
         if not ray.is_initialized():
+            address = address or os.environ.get("RAY_ADDRESS") or "local"  # else Ray would take whichever cluster runs here
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._ray = ray
         actor = ray.remote(max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")(Collector)

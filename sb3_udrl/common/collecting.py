@@ -20,6 +20,7 @@ from sb3_udrl.common.running import RunningEpisodes
 from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.policies import BehaviorPolicy
 from sb3_udrl.saving.random_state import checked_torch_states, generator_state, set_torch_states, torch_states
+from sb3_udrl.spaces.supported import check_action_space, check_bounds, check_observation_space
 
 if TYPE_CHECKING:
     from sb3_udrl.collectors import Collectors
@@ -42,11 +43,15 @@ class CollectingAlgorithm(SavedAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv | MakeEnv | str, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """As SB3 does; and what is an id or a function can be made again."""
+        """As SB3 does, once the spaces are known to be supported; and what is an id or a function can be made again."""
         if isinstance(env, str):
             env = partial(maybe_make_env, env, verbose)
         make = env if callable(env) else maker_of(env)
-        wrapped = BaseAlgorithm._wrap_env(env() if callable(env) else env, verbose, monitor_wrapper)
+        made = env() if callable(env) else env
+        check_observation_space(made.observation_space)
+        check_action_space(made.action_space)
+        check_bounds(made.action_space)
+        wrapped = BaseAlgorithm._wrap_env(made, verbose, monitor_wrapper)
         return wrapped if make is None else made_by(make, wrapped)
 
     @property

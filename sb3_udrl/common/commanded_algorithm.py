@@ -31,7 +31,6 @@ from sb3_udrl.common.logs import dump_logs, record_training
 from sb3_udrl.common.running import refuse_bad_numbers, uncounted
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, FitReport
-from sb3_udrl.spaces.supported import check_action_space, check_bounds, check_observation_space
 
 if TYPE_CHECKING:
     from sb3_udrl.collectors.collectors import SteppedEnvs
@@ -82,9 +81,6 @@ class CommandedAlgorithm(CollectingAlgorithm):
     ) -> None:
         if env is not None:
             env = self._wrap_env(env, kwargs.get("verbose", 0), kwargs.get("monitor_wrapper", True))
-            check_observation_space(env.observation_space)
-            check_action_space(env.action_space)
-            check_bounds(env.action_space)
         super().__init__(
             policy=policy,
             env=env,
