@@ -53,7 +53,8 @@ def test_converter_rebuilds_what_the_sampler_returned_and_it_trains(seed):
     sampled = sample_udrlpg_params(trial, 0, 1, {})
     assert convert_udrlpg_params(trial.params) == sampled
     assert trial.user_attrs == {name: sampled[name] for name in trial.user_attrs}
-    model = UDRLPG(env="CartPole-v1", policy="MlpPolicy", learning_starts=100, device="cpu", **sampled).learn(600)
+    settings = {"learning_starts": 100, "initial_policies": 4, "seed": 0, "device": "cpu"}
+    model = UDRLPG("MlpPolicy", "CartPole-v1", **settings, **sampled).learn(1_000)
     assert model._n_updates > 0
 
 
