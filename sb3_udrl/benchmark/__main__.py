@@ -17,6 +17,7 @@ from sb3_udrl.benchmark.runner import all_runs, complete_record, run_suite
 from sb3_udrl.benchmark.suite import D3RLPY, SUITES, load_suite
 from sb3_udrl.evaluation.command_line import fail
 from sb3_udrl.evaluation.environments import one_line
+from sb3_udrl.remote.command_line import add_save_to, saving_to
 
 DESCRIPTION = """
 Train algorithms on environments from several seeds, and evaluate all of them in the same way. Runs that are complete in
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="only these algorithms of the suite")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="these seeds instead of those of the suite")
     parser.add_argument("--published", type=Path, metavar="FOLDER", help="data of a report, whose runs are taken over")
+    add_save_to(parser)
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="recordings of offline suites (OUTPUT/recordings)")
     parser.add_argument(
         "--d3rlpy", type=Path, metavar="PYTHON", help="Python of an environment with d3rlpy, for its algorithms"
@@ -88,7 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
     except subprocess.CalledProcessError as error:
         fail(parser, f"a recording could not be made: {one_line(error)}")
     try:
-        failed = run_suite(suite, folder, selected, args.n_jobs, args.backend, args.address, command)
+        with saving_to(parser, args.output, args.save_to):
+            failed = run_suite(suite, folder, selected, args.n_jobs, args.backend, args.address, command)
     except ImportError as error:  # of the backend
         fail(parser, one_line(error))
     print(f"Results are in {args.output / suite.name}.csv.gz")

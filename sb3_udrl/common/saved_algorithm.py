@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import get_system_info
 from sb3_udrl.commands.model import CommandedModel, HindsightModel
 from sb3_udrl.common.older_files import load_pickled_state
 from sb3_udrl.common.persistence import load_running_state, save_running_state
+from sb3_udrl.saving.addresses import local_copy
 from sb3_udrl.saving.archive import Archive, open_archive, write_archive
 from sb3_udrl.saving.estimators import check_estimators
 from sb3_udrl.saving.files import written_at_once
@@ -38,7 +39,7 @@ class SavedAlgorithm(BaseAlgorithm):
         Save the model to a zip file, which appears only when it is complete. Settings are plain JSON and arrays, weights
         are tensors. Functions and classes of others are stored as their import path, and given again, or trusted, on loading.
 
-        :param path: file, or path with or without ``.zip``
+        :param path: file, path with or without ``.zip``, or address such as ``s3://bucket/model``
         :param exclude: names of parameters to leave out, besides the default ones
         :param include: names of parameters to save although they are left out by default
         """
@@ -71,7 +72,7 @@ class SavedAlgorithm(BaseAlgorithm):
         is on lists of this package. Older files hold pickles, which can run any code: they are loaded with a warning, and
         refused where ``trusted`` is given.
 
-        :param path: file, or path with or without ``.zip``
+        :param path: file, path with or without ``.zip``, or address such as ``s3://bucket/model``
         :param env: the environment to go on with; without one, the model can predict
         :param device: device of the network
         :param custom_objects: settings by name that take the place of those in the file
@@ -86,23 +87,24 @@ class SavedAlgorithm(BaseAlgorithm):
             all use, or the environment has other spaces
         """
         given = {**(custom_objects or {}), **kwargs}
-        try:
-            with open_archive(path, ".zip") as archive:
-                read = _plain_settings(archive, given, trusted)
-            with trusting(trusted or (() if read else OLDER_FOREST_TYPES)):
-                model = super().load(
-                    path, env, device, {**read, **(custom_objects or {})}, print_system_info, force_reset, **kwargs
-                )
-            check_finite(model.get_parameters())
-        except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
-            raise
-        except Exception as raised:
-            # SB3 takes a ValueError of the weights for a sign of an old file, which ends in a KeyError
-            hidden = raised.__context__ if isinstance(raised, KeyError) else None
-            error = hidden if isinstance(hidden, ValueError) else raised
-            if isinstance(error, Untrusted):
-                raise error from None
-            raise ValueError(f"{path} is not a model that {cls.__name__} can load: {_sentence(error)}") from error
+        with local_copy(path, ".zip") as source:
+            try:
+                with open_archive(source, ".zip") as archive:
+                    read = _plain_settings(archive, given, trusted)
+                with trusting(trusted or (() if read else OLDER_FOREST_TYPES)):
+                    model = super().load(
+                        source, env, device, {**read, **(custom_objects or {})}, print_system_info, force_reset, **kwargs
+                    )
+                check_finite(model.get_parameters())
+            except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
+                raise
+            except Exception as raised:
+                # SB3 takes a ValueError of the weights for a sign of an old file, which ends in a KeyError
+                hidden = raised.__context__ if isinstance(raised, KeyError) else None
+                error = hidden if isinstance(hidden, ValueError) else raised
+                if isinstance(error, Untrusted):
+                    raise error from None
+                raise ValueError(f"{path} is not a model that {cls.__name__} can load: {_sentence(error)}") from error
         if "guidance" in kwargs:  # else that of the saved weights
             cast(CommandedModel, model).policy.guidance = kwargs["guidance"]
         return model
@@ -112,7 +114,7 @@ class SavedAlgorithm(BaseAlgorithm):
         Save the replay buffer and the state of the random generators, so that training goes on as if never stopped. It is a
         zip file of arrays and JSON, under the name that SB3's callers expect.
 
-        :param path: file, or path with or without ``.pkl``
+        :param path: file, path with or without ``.pkl``, or address such as ``s3://bucket/buffer``
         """
         with written_at_once(path, ".pkl") as target:
             save_running_state(cast(CommandedModel, self), target)
@@ -127,7 +129,7 @@ class SavedAlgorithm(BaseAlgorithm):
         """
         Load what :meth:`save_replay_buffer` saved.
 
-        :param path: file or path
+        :param path: file, path or address
         :param truncate_last_traj: has no effect, stored episodes are always whole; SB3's callers pass it
         :param allow_pickle: load a file of a revision before 0.2, which is a pickle and can run any code
         :raises FileNotFoundError: if there is no such file
@@ -135,15 +137,16 @@ class SavedAlgorithm(BaseAlgorithm):
             it was
         """
         model = cast(CommandedModel, self)
-        try:
-            state = load_pickled_state(path, cast(HindsightModel, self)) if allow_pickle else None
-            load_running_state(model, path, state)
-        except (FileNotFoundError, PermissionError, IsADirectoryError):
-            raise
-        except Exception as error:
-            raise ValueError(
-                f"{path} is not a replay buffer that {type(self).__name__} can load: {_sentence(error)}"
-            ) from error
+        with local_copy(path, ".pkl") as source:
+            try:
+                state = load_pickled_state(source, cast(HindsightModel, self)) if allow_pickle else None
+                load_running_state(model, source, state)
+            except (FileNotFoundError, PermissionError, IsADirectoryError):
+                raise
+            except Exception as error:
+                raise ValueError(
+                    f"{path} is not a replay buffer that {type(self).__name__} can load: {_sentence(error)}"
+                ) from error
 
 
 def _plain_settings(archive: Archive, given: Mapping[str, Any], trusted: Collection[str] | None) -> dict[str, Any]:

@@ -6,13 +6,16 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import describe
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.evaluation.following import command_following, run_commands
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
+from sb3_udrl.remote.command_line import add_save_to, saving_to
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,10 +43,16 @@ def main(arguments: list[str] | None = None) -> None:
         metavar=("LOW", "HIGH"),
         help="desired horizons",
     )
+    add_save_to(parser)
     args = parser.parse_args(arguments)
     model, env = load_model(parser, args)
     output = args.output or args.model.parent
     output.mkdir(parents=True, exist_ok=True)
+    with saving_to(parser, output, args.save_to):
+        _report(args, model, env, output)
+
+
+def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, output: Path) -> None:
     print(f"{args.model} on {args.env}, asked for {describe(model.policy.own_command())}:")
     for name, deterministic in (("greedy", True), ("sampled", False)):
         returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import get_device
 
 from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
+from sb3_udrl.saving.addresses import local_copy
 from sb3_udrl.saving.archive import Archive, open_archive, write_archive
 from sb3_udrl.saving.estimators import check_estimators
 from sb3_udrl.saving.files import written_at_once
@@ -31,7 +32,7 @@ class SavedPolicy(BasePolicy):
         """
         Save the policy alone, which is enough to predict with; the file appears only when it is complete.
 
-        :param path: of the file
+        :param path: of the file, also an address such as ``s3://bucket/policy``
         """
         arguments = self._get_constructor_parameters()
         arguments.pop("lr_schedule", None)  # a policy alone does not learn
@@ -50,25 +51,26 @@ class SavedPolicy(BasePolicy):
         Load a policy that :meth:`save` wrote. Loading runs no code; files of revisions before 0.2 are pickles, which can run
         any: they are loaded with a warning, and refused where ``trusted`` is given.
 
-        :param path: of the file
+        :param path: of the file, also an address such as ``s3://bucket/policy``
         :param device: device of the network
         :param trusted: import paths that the file may name besides the known ones; ``[]`` for none, and no pickles
         :raises FileNotFoundError: if there is no such file
         :raises ValueError: if it is damaged or holds something else, or names what is not trusted
         """
-        try:
-            with open_archive(path) as archive:
-                pickled = archive.is_pickled_policy()
-                arguments, weights = ({}, {}) if pickled else _plain(archive, trusted or (), device)
-            if pickled:
-                arguments, weights = _pickled(path, trusted, device)
-            policy = cls(**{**upgrade_policy_kwargs(arguments, cls), "lr_schedule": cls._dummy_schedule})
-            with trusting(trusted or (OLDER_FOREST_TYPES if pickled else ())):
-                policy.load_state_dict(weights)
-        except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
-            raise
-        except Exception as error:
-            raise ValueError(f"{path} is not a policy that {cls.__name__} can load: {error}") from error
+        with local_copy(path) as source:
+            try:
+                with open_archive(source) as archive:
+                    pickled = archive.is_pickled_policy()
+                    arguments, weights = ({}, {}) if pickled else _plain(archive, trusted or (), device)
+                if pickled:
+                    arguments, weights = _pickled(source, trusted, device)
+                policy = cls(**{**upgrade_policy_kwargs(arguments, cls), "lr_schedule": cls._dummy_schedule})
+                with trusting(trusted or (OLDER_FOREST_TYPES if pickled else ())):
+                    policy.load_state_dict(weights)
+            except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
+                raise
+            except Exception as error:
+                raise ValueError(f"{path} is not a policy that {cls.__name__} can load: {error}") from error
         return policy.to(get_device(device))
 
 

@@ -18,9 +18,10 @@ from sb3_udrl.recordings.inspect import describe_recording
 from sb3_udrl.recordings.play import RandomActions, record_model
 from sb3_udrl.recordings.read import Recorded, read_episodes
 from sb3_udrl.recordings.sources import Spaces, open_recording, recorded_spaces
+from sb3_udrl.remote.command_line import add_save_to, send_file
 
 DESCRIPTION = "Recorded episodes: made of a saved model or of random actions, looked at, and learned from."
-DATA = "an .npz file, the id of a Minari data set, or a folder of a Hugging Face data set"
+DATA = "an .npz file, also at an address such as s3://..., the id of a Minari data set, or a folder of a Hugging Face data set"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -57,6 +58,7 @@ def _add_record(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=100_000, help="steps, and then to the ends (default: %(default)s)")
     parser.add_argument("--greedy", action="store_true", help="the likeliest actions instead of draws")
     parser.add_argument("--append", action="store_true", help="add to the file, if it is there")
+    add_save_to(parser)
     return parser
 
 
@@ -80,6 +82,7 @@ def _record(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         fail(parser, f"--steps {args.steps} --output {output}: {one_line(error)}")
     print(f"{output}\n{describe_recording(Recorded(buffer, 0))}")
+    send_file(parser, output, args.save_to)
 
 
 def _algorithms() -> dict[str, Any]:
@@ -157,6 +160,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         help="further arguments of the algorithm, in YAML: batch_size:512 'policy_kwargs:{conditioning: masked}'",
     )
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
+    add_save_to(parser)
     return parser
 
 
@@ -193,3 +197,4 @@ def _train(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         fail(parser, f"{args.data}: {one_line(error)}")
     model.save(args.output)
     print(f"{args.output}: asks for {describe(model.policy.own_command())}, unless it is told what to do")
+    send_file(parser, args.output if args.output.suffix else args.output.with_suffix(".zip"), args.save_to)

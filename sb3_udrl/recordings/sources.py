@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.recordings.arrays import load_arrays
+from sb3_udrl.saving.addresses import is_address, local_copy
 from sb3_udrl.saving.plain import from_plain, to_plain
 
 Spaces = tuple[spaces.Space[Any], spaces.Space[Any]]  # of observations and of actions
@@ -22,13 +23,16 @@ def open_recording(name: str | pathlib.Path) -> Any:
     """
     A recording by its name.
 
-    :param name: path of an ``.npz`` file, of a folder that ``save_to_disk`` of Hugging Face's datasets wrote, or the id of a
-        Minari data set on this machine
+    :param name: path or address of an ``.npz`` file, path of a folder that ``save_to_disk`` of Hugging Face's datasets wrote,
+        or the id of a Minari data set on this machine
     :return: what :func:`~sb3_udrl.recordings.read_episodes` takes
     :raises FileNotFoundError: if there is none of this name
     :raises ValueError: if a file is no recording
     :raises ImportError: if a package is missing that reads it
     """
+    if is_address(name):
+        with local_copy(name) as copy:
+            return load_arrays(copy)
     path = pathlib.Path(name)
     if path.is_dir():
         return _hugging_face(path)

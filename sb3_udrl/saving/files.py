@@ -11,9 +11,12 @@ import pathlib
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from sb3_udrl.saving.addresses import is_address, upload
 
 _LONGEST_PREFIX = 200  # bytes; most file systems allow names of 255
 
@@ -25,13 +28,21 @@ def written_at_once(path: str | pathlib.Path | io.BufferedIOBase, suffix: str = 
     the old file or the new one. What processes that were killed left of the same file is removed. Folders that do not exist
     are made; a symbolic link stays, and what it points to is replaced.
 
-    :param path: path, or an open file, which is passed through
+    :param path: path; an address such as ``s3://bucket/model.zip``; or an open file, which is passed through
     :param suffix: appended to a path that has none, if given
     :raises PermissionError: if the file is read-only, or its folder is
     :raises IsADirectoryError: if there is a folder of this name
+    :raises OSError: if it cannot be sent to the address
     """
     if not isinstance(path, str | pathlib.Path):
         yield path
+        return
+    if is_address(path):
+        with tempfile.TemporaryDirectory() as folder:
+            address = str(path) if pathlib.PurePosixPath(path).suffix or not suffix else f"{path}{suffix}"
+            local = pathlib.Path(folder) / pathlib.PurePosixPath(address).name
+            yield local
+            upload(local, address)
         return
     final = pathlib.Path(path)
     final = final if final.suffix or not suffix else final.with_suffix(suffix)

@@ -1,15 +1,19 @@
 """The commands of the RL Zoo with UDRL, without the start-up hook: ``python -m sb3_udrl.zoo train --algo udrl``."""
 
+import argparse
 import runpy
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
+from sb3_udrl.remote.command_line import add_save_to, saving_to
 from sb3_udrl.zoo.registration import register
 
 USAGE = """usage: python -m sb3_udrl.zoo COMMAND [ARGUMENT ...]
 
 COMMAND is a module of the RL Zoo: train, enjoy, record_video, record_training, plots.plot_train, plots.all_plots, ...
-and the arguments are those of `python -m rl_zoo3.COMMAND`; add --help to see them."""
+and the arguments are those of `python -m rl_zoo3.COMMAND`; add --help to see them.
+With --save-to s3://bucket/prefix, the log folder (-f) is copied there meanwhile."""
 
 
 def main(arguments: list[str]) -> None:
@@ -25,8 +29,13 @@ def main(arguments: list[str]) -> None:
     if find_spec(f"rl_zoo3.{command}") is None:
         sys.exit(f"COMMAND={command!r} is no module of the RL Zoo.\n\n{USAGE}")
     register()
-    sys.argv[1:] = arguments[1:]
-    runpy.run_module(f"rl_zoo3.{command}", run_name="__main__", alter_sys=True)
+    parser = argparse.ArgumentParser(prog=f"python -m sb3_udrl.zoo {command}", add_help=False, allow_abbrev=False)
+    add_save_to(parser)
+    own, sys.argv[1:] = parser.parse_known_args(arguments[1:])
+    parser.add_argument("-f", "--log-folder", type=Path, default=Path("logs"))
+    folder = parser.parse_known_args(arguments[1:])[0].log_folder
+    with saving_to(parser, folder, own.save_to):
+        runpy.run_module(f"rl_zoo3.{command}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
