@@ -114,7 +114,7 @@ def command(name: str, folder: Path, **values: str) -> list[str]:
 def test_the_trainer_and_the_search_do_what_they_say(tmp_path: Path) -> None:
     subprocess.run(command("folders", tmp_path), check=True)
     store = f"file://{tmp_path}/store/objects"
-    small = {"RUNS": "2", "TIMESTEPS": "300", "SAVE_FREQ": "150", "TRIALS": "2", "TRIAL_TIMESTEPS": "100"}
+    small = {"RUNS": "1", "TIMESTEPS": "300", "SAVE_FREQ": "150", "TRIALS": "1", "TRIAL_TIMESTEPS": "100"}
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for name in ("trainer", "search"):
         given = [part.replace("s3:/", f"{store}") for part in command(name, tmp_path, **small)]
@@ -122,12 +122,8 @@ def test_the_trainer_and_the_search_do_what_they_say(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     names = {path.relative_to(tmp_path / "store" / "objects").as_posix() for path in (tmp_path / "store").rglob("*")}
     folder = "sb3-udrl/trained/udrl/CartPole-v1"
-    for seed in (1, 2):
-        assert f"{folder}/seed_{seed}/score_card.txt" in names
-        run = f"{folder}/seed_{seed}/udrl/CartPole-v1_1"
-        assert {f"{run}/CartPole-v1.zip", f"{run}/replay_buffer.pkl", f"{run}/0.monitor.csv"} <= names
-        assert any(name.startswith(f"{run}/rl_model_") for name in names)
+    assert f"{folder}/seed_1/score_card.txt" in names
+    run = f"{folder}/seed_1/udrl/CartPole-v1_1"
+    assert {f"{run}/CartPole-v1.zip", f"{run}/replay_buffer.pkl", f"{run}/0.monitor.csv"} <= names
+    assert any(name.startswith(f"{run}/rl_model_") for name in names)
     assert any("tfevents" in name for name in names) and "sb3-udrl/search/study.log" in names
-    again = [part.replace("s3:/", store) for part in command("trainer", tmp_path, **small)]
-    done = subprocess.run(again, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.count("done already") == 2

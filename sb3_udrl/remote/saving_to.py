@@ -29,7 +29,6 @@ class SavingTo:
     :param patience: in the end, go on for so many seconds after the last file that went out
     :raises ValueError: if the address is none
     :raises ImportError: if the package of its protocol is missing
-    :raises PermissionError: if the address refuses the credentials
     """
 
     def __init__(self, folder: str | Path, address: str, every: float = 5.0, patience: float = 60.0) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
 _PAUSES = (0.5, 2.0)  # seconds before further attempts; s3fs makes some of its own in each
 
 
@@ -66,16 +67,12 @@ def put(local: pathlib.Path, files: Any, path: str, unchanged: Callable[[], bool
 
 
 def _put(local: pathlib.Path, files: Any, path: str, unchanged: Callable[[], bool]) -> bool:
-    if "file" in _protocols(files):  # fsspec would gather it in another folder, perhaps on another disk
-        partial = f"{path}.{secrets.token_hex(4)}.partial"
-        try:
-            files.put_file(str(local), partial)
-            complete = unchanged()
-            if complete:
-                files.mv(partial, path)
-            return complete
-        finally:
-            pathlib.Path(partial).unlink(missing_ok=True)
+    protocols = {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)
+    return (_put_object if protocols & _OBJECT_STORES else _put_and_rename)(local, files, path, unchanged)
+
+
+def _put_object(local: pathlib.Path, files: Any, path: str, unchanged: Callable[[], bool]) -> bool:
+    """Object stores show an object when all of it has been confirmed; renaming would copy it there."""
     with open(local, "rb") as source:
         target = files.open(path, "wb", autocommit=False)
         try:
@@ -92,16 +89,25 @@ def _put(local: pathlib.Path, files: Any, path: str, unchanged: Callable[[], boo
         return complete
 
 
-def _protocols(files: Any) -> tuple[str, ...]:
-    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
+def _put_and_rename(local: pathlib.Path, files: Any, path: str, unchanged: Callable[[], bool]) -> bool:
+    partial, renamed = f"{path}.{secrets.token_hex(4)}.partial", False
+    try:
+        files.put_file(str(local), partial)
+        if unchanged():
+            files.mv(partial, path)
+            renamed = True
+    finally:
+        if not renamed:
+            with suppress(Exception):
+                files.rm_file(partial)
+    return renamed
 
 
 def _throw_away(target: Any) -> None:
     """Parts that were sent already go, if the server still answers."""
     with suppress(Exception):
         target.discard()
-    with suppress(AttributeError):  # of files in memory
-        target.closed = True  # else its finalizer would send the rest
+    target.closed = True  # else its finalizer would send the rest
 
 
 def upload(local: pathlib.Path, address: str) -> None:
