@@ -3,8 +3,10 @@
 import argparse
 import runpy
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from sb3_udrl.remote.command_line import add_save_to, saving_to
 from sb3_udrl.zoo.registration import register
@@ -29,13 +31,21 @@ def main(arguments: list[str]) -> None:
     if find_spec(f"rl_zoo3.{command}") is None:
         sys.exit(f"COMMAND={command!r} is no module of the RL Zoo.\n\n{USAGE}")
     register()
+    sys.argv[1:], saving = _divided(command, arguments[1:])
+    with saving:
+        runpy.run_module(f"rl_zoo3.{command}", run_name="__main__", alter_sys=True)
+
+
+def _divided(command: str, arguments: list[str]) -> tuple[list[str], AbstractContextManager[Any]]:
+    """The arguments of the Zoo, and what ``--save-to`` asks for."""
+    if not any(argument.split("=")[0] == "--save-to" for argument in arguments):
+        return arguments, nullcontext()
     parser = argparse.ArgumentParser(prog=f"python -m sb3_udrl.zoo {command}", add_help=False, allow_abbrev=False)
     add_save_to(parser)
-    own, sys.argv[1:] = parser.parse_known_args(arguments[1:])
+    own, of_the_zoo = parser.parse_known_args(arguments)
     parser.add_argument("-f", "--log-folder", type=Path, default=Path("logs"))
-    folder = parser.parse_known_args(arguments[1:])[0].log_folder
-    with saving_to(parser, folder, own.save_to):
-        runpy.run_module(f"rl_zoo3.{command}", run_name="__main__", alter_sys=True)
+    folder = parser.parse_known_args(arguments)[0].log_folder
+    return of_the_zoo, saving_to(parser, folder, own.save_to)
 
 
 if __name__ == "__main__":
