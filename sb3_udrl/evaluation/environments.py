@@ -143,13 +143,19 @@ def environment_spec(env_id: str) -> EnvSpec:
     return gym.spec(name)
 
 
-def make_evaluation_env(env_id: str, seed: int, settings: Settings = Settings()) -> VecEnv:  # noqa: B008
+def make_evaluation_env(
+    env_id: str,
+    seed: int,
+    settings: Settings = Settings(),  # noqa: B008
+    n_envs: int = N_ENVS,
+) -> VecEnv:
     """
-    Eight environments, with exact rewards.
+    Environments with exact rewards.
 
     :param env_id: id of the environment, also ``module:id``
     :param seed: seed of the environments
     :param settings: how they are made
+    :param n_envs: how many
     :return: the vectorized environment
     :raises FileNotFoundError: if there are no statistics
     """
@@ -160,7 +166,7 @@ def make_evaluation_env(env_id: str, seed: int, settings: Settings = Settings())
     spec = environment_spec(env_id)
     env = make_vec_env(
         lambda **kwargs: spec.make(**kwargs),  # of an id, it would ask for a render mode, which some do not take
-        N_ENVS,
+        n_envs,
         seed,
         env_kwargs=settings.env_kwargs,
         wrapper_class=_wrapper(settings, "env_wrapper"),

@@ -10,7 +10,7 @@ from sb3_udrl.explain.contributions import Contributions, OverTime, contribution
 from sb3_udrl.explain.distillation import Distillation, distill
 from sb3_udrl.explain.feature_names import feature_names, input_names
 from sb3_udrl.explain.importance import PermutationImportance, impurity_importance, permutation_importance
-from sb3_udrl.explain.rules import rules
+from sb3_udrl.explain.rules import fired_rule, rules
 from sb3_udrl.explain.situations import Situations, play
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "contributions",
     "distill",
     "feature_names",
+    "fired_rule",
     "impurity_importance",
     "input_names",
     "over_time",

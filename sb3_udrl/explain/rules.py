@@ -15,11 +15,13 @@ from sb3_udrl.explain.contributions import FORESTS, tree_based
 from sb3_udrl.explain.decisions import policy_of
 from sb3_udrl.explain.feature_names import command_names, names_by_space
 from sb3_udrl.forest import ForestPolicy
+from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.forest.scaling import Scaling
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+    from sb3_udrl.explain.situations import Situations
     from sb3_udrl.policies import BehaviorPolicy
 
 _LARGE, _HUGE = 1e3, 1e15
@@ -58,6 +60,41 @@ def rules(
                 yield from lines(child, depth + 1)
 
     return "\n".join(lines(0, 0) if len(last[0]) > 1 else last[0]) + "\n"
+
+
+def fired_rule(
+    model: CommandedAlgorithm | BehaviorPolicy, situation: Situations, names: list[str] | None = None, tree: int = 0
+) -> list[str]:
+    """
+    The rule that one tree decided by: a line per input that it looked at, with all of its conditions, then the action.
+
+    :param model: as in :func:`rules`
+    :param situation: one decision
+    :param names: as in :func:`rules`
+    :param tree: which tree of a forest
+    :raises ValueError: as in :func:`rules`
+    """
+    policy: Any = policy_of(model)
+    nodes = tree_of(policy, tree).tree_
+    names = read_names(policy, names)
+    inputs = to_inputs(situation.observations, policy.command_space.inputs(situation.command))[:1]
+    estimator = tree_based(policy)
+    trees = estimator.estimators_ if isinstance(estimator, FORESTS) else [estimator]
+    path = trees[tree].decision_path(policy.learned.read(inputs)).indices  # from the root on
+    bounds: dict[int, list[float]] = {}
+    for node, child in zip(path[:-1], path[1:], strict=True):
+        low_high = bounds.setdefault(int(nodes.feature[node]), [-np.inf, np.inf])
+        goes_left = child == nodes.children_left[node]
+        threshold = float(nodes.threshold[node])
+        low_high[int(goes_left)] = min(low_high[1], threshold) if goes_left else max(low_high[0], threshold)
+    lines = [_between(names[feature], low, high) for feature, (low, high) in bounds.items()]
+    return [*lines, node_actions(policy, tree)[path[-1]]]
+
+
+def _between(name: str, low: float, high: float) -> str:
+    left = f"{_number(low)} < " if np.isfinite(low) else ""
+    right = f" <= {_number(high)}" if np.isfinite(high) else ""
+    return f"{left}{name}{right}" if right else f"{name} > {_number(low)}"
 
 
 def tree_of(model: CommandedAlgorithm | BehaviorPolicy, tree: int = 0) -> Any:

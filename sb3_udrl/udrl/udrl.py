@@ -229,6 +229,10 @@ class UDRL(HindsightAlgorithm):
     def score_card(self) -> ScoreCard:
         return ScoreCard.from_plain(self._measured) if self._measured else super().score_card
 
+    @score_card.setter
+    def score_card(self, card: ScoreCard) -> None:
+        self._measured = card.to_plain()
+
     def remember(self) -> None:
         if self.obedience is None:
             super().remember()
