@@ -1,9 +1,10 @@
 # On a machine with Python 3.10 or newer and make, nothing else:
 #
 #   make train   train CartPole-v1 through the RL Zoo, print the evaluation, draw what was learned into results/
+#   make demo    watch trained models obey, in a browser
 #   make test    style, types, documentation, a small benchmark and all tests
 #
-# Both make their own virtual environment in .venv the first time.
+# All make their own virtual environment in .venv the first time.
 # Smaller targets: lint format type docs smoke pytest clean, and bench for the micro-benchmarks.
 
 PYTHON ?= python3
@@ -19,12 +20,15 @@ SOURCES := sb3_udrl/zoo/hook/_sb3_udrl_autoload.py pyproject.toml constraints.tx
 # Networks this small are slower with more threads
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test lint format type docs smoke pytest bench clean
+.PHONY: train demo test lint format type docs smoke pytest bench clean
 
 train: $(VENV)/.train
 	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 --eval-freq 5000 --eval-episodes 10 --progress -f $(RESULTS)
 	$(RUN) sb3_udrl.evaluation "$$(ls -td $(RESULTS)/udrl/$(ENV_ID)_*/ | head -n 1)$(ENV_ID).zip" \
 		--env $(ENV_ID) --output $(RESULTS)/$(ENV_ID)
+
+demo: $(VENV)/.demo
+	$(RUN) sb3_udrl.app
 
 test: lint type docs smoke pytest
 
@@ -69,6 +73,10 @@ $(VENV)/.train: $(VENV)/.torch $(SOURCES)
 	$(INSTALL) --editable ".[plots]"
 	touch $@
 
+$(VENV)/.demo: $(VENV)/.torch $(SOURCES)
+	$(INSTALL) --editable ".[app]"
+	touch $@
+
 $(VENV)/.test: $(VENV)/.torch $(SOURCES)
 	$(INSTALL) --editable ".[all]"
-	touch $@ $(VENV)/.train
+	touch $@ $(VENV)/.train $(VENV)/.demo

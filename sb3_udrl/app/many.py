@@ -70,9 +70,7 @@ class Curve(NamedTuple):
     following: PartFollowing
 
 
-def curve(
-    model: CommandedAlgorithm, env: VecEnv, deterministic: bool, n_commands: int = 9, n_episodes: int = 5
-) -> Curve:
+def curve(model: CommandedAlgorithm, env: VecEnv, deterministic: bool, n_commands: int = 9, n_episodes: int = 5) -> Curve:
     """
     Play episodes under a grid of commands that the model has experience with.
 

@@ -123,6 +123,4 @@ def _one(moment: Moment) -> Observation:
 
 def _situation(policy: BehaviorPolicy, episode: PlayedEpisode, moment: Moment) -> Situations:
     zero = np.zeros(1, dtype=np.int64)
-    return Situations(
-        moment.observation, _command(policy, episode, moment), moment.action[None], zero, zero, np.zeros(1)
-    )
+    return Situations(moment.observation, _command(policy, episode, moment), moment.action[None], zero, zero, np.zeros(1))

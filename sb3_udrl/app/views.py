@@ -220,7 +220,9 @@ def _show_picture(screen: Any, episode: PlayedEpisode, shown: Shown) -> None:
         return
     text = f"{shown.opened.env_id} at step {len(episode.moments)}"
     encoded = base64.b64encode(episode.pictures[-1]).decode()
-    screen.html(f'<img alt="{text}" class="episode" src="data:image/jpeg;base64,{encoded}" style="width:100%;max-width:640px">')
+    screen.html(
+        f'<img alt="{text}" class="episode" src="data:image/jpeg;base64,{encoded}" style="width:100%;max-width:640px">'
+    )
 
 
 def _show_charts(charts: Any, episode: PlayedEpisode) -> None:
@@ -368,16 +370,15 @@ def following(shown: Shown) -> None:
     if measured.part == measured.achieved_part:
         st.image(_drawn(plot_command_following, measured.following, shown.opened.env_id, measured.part))
     else:
-        st.image(_drawn(lambda f, path, title: plot_relative_commands(f.desired, f.achieved, path, title),
-                        measured.following, shown.opened.env_id))
-    st.dataframe(
-        pd.DataFrame({
-            f"asked {measured.part}": measured.following.desired,
-            f"achieved {measured.achieved_part}": measured.following.achieved.mean(1),
-            "standard deviation": measured.following.achieved.std(1),
-        }),
-        hide_index=True,
-    )
+        stream = io.BytesIO()
+        plot_relative_commands(measured.following.desired, measured.following.achieved, stream, shown.opened.env_id)
+        st.image(stream.getvalue())
+    columns = {
+        f"asked {measured.part}": measured.following.desired,
+        f"achieved {measured.achieved_part}": measured.following.achieved.mean(1),
+        "standard deviation": measured.following.achieved.std(1),
+    }
+    st.dataframe(pd.DataFrame(columns), hide_index=True)
 
 
 def about(shown: Shown) -> None:

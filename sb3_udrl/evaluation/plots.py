@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +48,13 @@ def legend_outside(axes: Any) -> None:
 
 
 def plot_command_following(
-    following: PartFollowing, path: str | Path, title: str = "Command following", part: str = "return"
+    following: PartFollowing, path: str | Path | BinaryIO, title: str = "Command following", part: str = "return"
 ) -> None:
     """
     Achieved against desired values: one dot per episode, a line through the means, and the diagonal of perfect obedience.
 
     :param following: what ``command_following(...).of(part)`` returned
-    :param path: picture to write; its suffix decides the format
+    :param path: picture to write; its suffix decides the format, PNG for a stream
     :param title: title of the picture
     :param part: what was asked for
     :raises ImportError: if matplotlib is missing
@@ -73,14 +73,14 @@ def plot_command_following(
 
 
 def plot_relative_commands(
-    asked: NDArray[Any], achieved: NDArray[Any], path: str | Path, title: str = "Relative commands"
+    asked: NDArray[Any], achieved: NDArray[Any], path: str | Path | BinaryIO, title: str = "Relative commands"
 ) -> None:
     """
     Achieved return against what was asked for: one dot per episode, and a line through the means.
 
     :param asked: standard deviations above the usual, ``(n_commands,)``
     :param achieved: returns, ``(n_commands, n_episodes)``
-    :param path: picture to write; its suffix decides the format
+    :param path: picture to write; its suffix decides the format, PNG for a stream
     :param title: title of the picture
     :raises ImportError: if matplotlib is missing
     """
@@ -92,14 +92,14 @@ def plot_relative_commands(
 
 
 def plot_learning_curve(
-    timesteps: NDArray[Any], returns: NDArray[Any], path: str | Path, title: str = "Learning curve"
+    timesteps: NDArray[Any], returns: NDArray[Any], path: str | Path | BinaryIO, title: str = "Learning curve"
 ) -> None:
     """
     Returns of evaluation episodes over training: their mean, and the range from the worst to the best.
 
     :param timesteps: environment steps at each evaluation, ``(n,)``
     :param returns: returns of each evaluation's episodes, ``(n, n_episodes)``
-    :param path: picture to write; its suffix decides the format
+    :param path: picture to write; its suffix decides the format, PNG for a stream
     :param title: title of the picture
     :raises ImportError: if matplotlib is missing
     """

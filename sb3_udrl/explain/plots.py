@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,11 @@ def _short(name: str) -> str:
 
 
 def plot_command_grid(
-    grid: CommandGrid, path: str | Path, title: str = "What commands change", component: int = 0, first_action: int = 0
+    grid: CommandGrid,
+    path: str | Path | BinaryIO,
+    title: str = "What commands change",
+    component: int = 0,
+    first_action: int = 0,
 ) -> None:
     """
     Over one part of commands, a line per action; over two, the probability of each action, side by
