@@ -1,6 +1,6 @@
 # On a machine with Python 3.10 or newer and make, nothing else:
 #
-#   make train   train CartPole-v1 through the RL Zoo, print the evaluation, draw what was learned into results/
+#   make train   train CartPole-v1 through the RL Zoo, then ask it for returns: a table, pictures, and a film in results/
 #   make demo    watch trained models obey, in a browser
 #   make test    style, types, documentation, a small benchmark and all tests
 #
@@ -9,6 +9,7 @@
 
 PYTHON ?= python3
 ENV_ID ?= CartPole-v1
+TRAIN_ARGS ?= -n 25000
 RESULTS ?= results
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -23,12 +24,14 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: train demo test lint format type docs smoke pytest bench clean
 
 train: $(VENV)/.train
-	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 --eval-freq 5000 --eval-episodes 10 --progress -f $(RESULTS)
+	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 $(TRAIN_ARGS) --eval-freq -1 --verbose 0 --progress -f $(RESULTS)
 	$(RUN) sb3_udrl.evaluation "$$(ls -td $(RESULTS)/udrl/$(ENV_ID)_*/ | head -n 1)$(ENV_ID).zip" \
-		--env $(ENV_ID) --output $(RESULTS)/$(ENV_ID)
+		--env $(ENV_ID) --episodes 8 --film --output $(RESULTS)/$(ENV_ID)
+	@echo "Watch it obey in a browser:       make demo MODELS=$(RESULTS)"
+	@echo "Train longer, or something else:  make train ENV_ID=Acrobot-v1 TRAIN_ARGS="
 
 demo: $(VENV)/.demo
-	$(RUN) sb3_udrl.app
+	$(RUN) sb3_udrl.app $(if $(MODELS),--models $(MODELS))
 
 test: lint type docs smoke pytest
 
@@ -70,7 +73,7 @@ $(VENV)/.torch: constraints.txt
 	touch $@
 
 $(VENV)/.train: $(VENV)/.torch $(SOURCES)
-	$(INSTALL) --editable ".[plots]"
+	$(INSTALL) --editable ".[plots]" gymnasium[classic-control] pillow
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.torch $(SOURCES)

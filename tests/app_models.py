@@ -13,7 +13,7 @@ TINY = {"learning_starts": 48, "train_freq": 48, "gradient_steps": 4, "batch_siz
 
 
 class Counter(gym.Env):
-    """Twelve steps; sees the step and the seed's draw; action 1 pays 1, action 0 nothing; its picture is as bright as the step."""
+    """Twelve steps. It sees the step and a draw; action 1 pays 1, action 0 nothing. Pictures get brighter step by step."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 

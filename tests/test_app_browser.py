@@ -1,6 +1,7 @@
 """
 The demo in a real browser, from end to end. Pictures and figures go to ``build/app``, or to the folder that
-``SB3_UDRL_PICTURES`` names: those of the documentation are made by ``SB3_UDRL_PICTURES=docs/_static pytest tests/test_app_browser.py``.
+``SB3_UDRL_PICTURES`` names: those of the documentation are made by
+``SB3_UDRL_PICTURES=docs/_static pytest tests/test_app_browser.py``.
 """
 
 import json

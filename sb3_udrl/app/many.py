@@ -11,8 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_udrl.commands.command import CommandLike
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation import run_commands
-from sb3_udrl.evaluation.following import PartFollowing
-from sb3_udrl.hub.contents import commands_to_show
+from sb3_udrl.evaluation.following import PartFollowing, commands_to_show
 
 
 class Distribution(NamedTuple):

@@ -149,9 +149,7 @@ def _environment(listed: Listed, env_id: str, seed: int, n_envs: int, shown: boo
         )
     for path in [*_wrapper_paths(settings.env_wrapper), *_wrapper_paths(settings.vec_env_wrapper)]:
         if path.partition(".")[0] not in _WRAPPERS_OF:
-            raise CannotOpen(
-                f"{listed.name} needs the wrapper {path}: the demo takes those of {', '.join(_WRAPPERS_OF)} alone"
-            )
+            raise CannotOpen(f"{listed.name} needs the wrapper {path}: the demo takes only those of {', '.join(_WRAPPERS_OF)}")
     if not shown:
         return _made(listed, env_id, seed, settings, n_envs)
     rendering = settings._replace(env_kwargs={**settings.env_kwargs, "render_mode": "rgb_array"})

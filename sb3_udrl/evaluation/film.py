@@ -60,7 +60,7 @@ def film(model: CommandedAlgorithm, env: VecEnv, command: Command, deterministic
 
 
 def _picture(env: VecEnv) -> Picture:
-    return np.asarray(env.get_images()[0], dtype=np.uint8)
+    return np.asarray(env.env_method("render", indices=[0])[0], dtype=np.uint8)  # get_images() would draw all of them
 
 
 def side_by_side(films: Sequence[Sequence[Picture]], titles: Sequence[str], height: int = 160) -> list[Picture]:

@@ -203,6 +203,19 @@ def experienced_commands(model: CommandedAlgorithm | BehaviorPolicy, n_commands:
     return experience.completed(Command({**nothing.parts, part: experience.grid(part, n_commands)}))
 
 
+def commands_to_show(model: CommandedAlgorithm, n: int) -> Command:
+    """
+    Commands from low to high, of what the model has experience with; for one that takes nothing but advantages, these.
+
+    :param model: the model
+    :param n: how many
+    """
+    if model.policy.experience is not None:
+        return experienced_commands(model, n)
+    nothing = model.command_space.nothing(n)
+    return Command({**nothing.parts, "advantage": np.linspace(-3.0, 3.0, n)})
+
+
 def _experience(model: CommandedAlgorithm | BehaviorPolicy) -> Experience:
     policy: Any = getattr(model, "policy", model)
     experience: Experience | None = policy.experience

@@ -13,7 +13,8 @@ from sb3_udrl.commands.command_space import describe
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.evaluate import evaluate_policy
-from sb3_udrl.evaluation.following import command_following, run_commands
+from sb3_udrl.evaluation.film import film, side_by_side, write_gif
+from sb3_udrl.evaluation.following import PartFollowing, command_following, commands_to_show, run_commands
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
 from sb3_udrl.remote.command_line import add_save_to, saving_to
 
@@ -44,8 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
         help="desired horizons",
     )
     add_save_to(parser)
+    parser.add_argument("--film", action="store_true", help="film three commands side by side, as three_commands.gif")
     args = parser.parse_args(arguments)
-    model, env = load_model(parser, args)
+    model, env = load_model(parser, args, render_mode="rgb_array" if args.film else None)
     output = args.output or args.model.parent
     output.mkdir(parents=True, exist_ok=True)
     with saving_to(parser, output, args.save_to):
@@ -80,8 +82,9 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             if args.returns is None:
                 print("  this file does not say what episodes achieved: give --returns and --horizons to ask for more")
         command = experience.completed(Command({**space.nothing(9).parts, **grid}))
+        followings = {}
         for name, deterministic in (("greedy", True), ("sampled", False)):
-            following = command_following(model, env, command, None, args.episodes, deterministic).of(part)
+            followings[name] = following = command_following(model, env, command, None, args.episodes, deterministic).of(part)
             print(
                 f"  {name:8} asked for {part}s from {grid[part][0]:.0f} to {grid[part][-1]:.0f}: mean error "
                 f"{following.mean_abs_error:.1f}, R^2 {following.r_squared:.2f}, rank correlation "
@@ -89,6 +92,7 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             )
             picture = output / ("command_following.png" if deterministic else "command_following_sampled.png")
             plot_command_following(following, picture, f"UDRL on {args.env}: command following, {name}", part)
+        print(asked_against_got(followings, part))
     else:
         low, high = args.returns or (-3, 3)
         deviations = np.linspace(low, high, 9)
@@ -99,6 +103,8 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
         plot_relative_commands(
             deviations, achieved, output / "relative_commands.png", f"UDRL on {args.env}: relative commands"
         )
+    if args.film:
+        film_three(model, env, output / "three_commands.gif")
     evaluations = args.model.parent / "evaluations.npz"
     if evaluations.exists():
         with np.load(evaluations) as logged:
@@ -106,6 +112,37 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
                 logged["timesteps"], logged["results"], output / "learning_curve.png", f"UDRL on {args.env}: learning"
             )
     print(f"  pictures are in {output}")
+
+
+def asked_against_got(followings: dict[str, PartFollowing], part: str) -> str:
+    """
+    A table of text: a line per command, with mean and standard deviation of what was achieved.
+
+    :param followings: by how actions were chosen, of the same commands
+    :param part: what was asked for
+    """
+    first, *_ = followings.values()
+    lines = [f"  {'asked ' + part:>14}" + "".join(f"{'got, ' + name:>18}" for name in followings)]
+    for i, desired in enumerate(first.desired):
+        got = [f"{f.achieved[i].mean():9.1f} +- {f.achieved[i].std():5.1f}" for f in followings.values()]
+        lines.append(f"  {desired:14.1f}" + "".join(f"{text:>18}" for text in got))
+    return "\n".join(lines)
+
+
+def film_three(model: CommandedAlgorithm, env: VecEnv, path: Path) -> None:
+    """
+    Film three commands side by side, from low to high, with what was asked for and achieved above each.
+
+    :param model: the model
+    :param env: renders arrays
+    :param path: ``.gif`` file to write
+    """
+    commands = commands_to_show(model, 3)
+    part = "advantage" if model.policy.experience is None else model.policy.experience.names[0]
+    films = [film(model, env, commands.rows([i]), deterministic=True) for i in range(3)]
+    titles = [f"{part} {asked:.0f}: got {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
+    pictures = side_by_side([one.pictures for one in films], titles)
+    write_gif(pictures, path, env.metadata.get("render_fps", 30))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def fired_rule(
     trees = estimator.estimators_ if isinstance(estimator, FORESTS) else [estimator]
     path = trees[tree].decision_path(policy.learned.read(inputs)).indices  # from the root on
     bounds: dict[int, list[float]] = {}
-    for node, child in zip(path[:-1], path[1:], strict=True):
+    for node, child in pairwise(path):
         low_high = bounds.setdefault(int(nodes.feature[node]), [-np.inf, np.inf])
         goes_left = child == nodes.children_left[node]
         threshold = float(nodes.threshold[node])

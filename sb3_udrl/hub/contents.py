@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
-from sb3_udrl.evaluation import evaluate_policy, experienced_commands, run_commands
-from sb3_udrl.evaluation.following import PartFollowing
+from sb3_udrl.evaluation import evaluate_policy, run_commands
+from sb3_udrl.evaluation.following import PartFollowing, commands_to_show
 from sb3_udrl.evaluation.plots import plot_command_following, plot_relative_commands
 from sb3_udrl.hub.card import Facts, model_card
 from sb3_udrl.hub.video import write_video
@@ -104,19 +103,6 @@ def write_contents(
         made_by,
     )
     (folder / CARD).write_text(model_card(facts), encoding="utf-8")
-
-
-def commands_to_show(model: CommandedAlgorithm, n: int) -> Command:
-    """
-    Commands from low to high, of what the model has experience with; for one that takes nothing but advantages, these.
-
-    :param model: the model
-    :param n: how many
-    """
-    if model.policy.experience is not None:
-        return experienced_commands(model, n)
-    nothing = model.command_space.nothing(n)
-    return Command({**nothing.parts, "advantage": np.linspace(-3.0, 3.0, n)})
 
 
 def _without_nan(value: Any) -> Any:
