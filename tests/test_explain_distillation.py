@@ -13,7 +13,7 @@ from test_explain_importance import Rule
 
 from sb3_udrl.commands import make_command
 from sb3_udrl.evaluation import evaluate_policy
-from sb3_udrl.explain import contributions, distill, play, rules
+from sb3_udrl.explain import contributions, distill, fired_rule, play, rules
 from sb3_udrl.explain.distillation import _lesson
 from sb3_udrl.explain.situations import Situations
 from sb3_udrl.forest import ForestPolicy
@@ -160,6 +160,15 @@ def test_rules_by_hand():
     )
     assert rules(policy, names, max_depth=1) == "position <= 0.5: action 3\nposition >  0.5: mostly action 5\n"
     assert rules(policy).startswith("observation[0] <= 0.5")
+    zero = np.zeros(1, dtype=np.int64)
+    for place, expected in (
+        (0.0, ["position <= 0.5", "action 3"]),
+        (2.0, ["0.5 < position <= 2.5", "action 5"]),
+        (3.0, ["position > 2.5", "action 3"]),
+    ):
+        seen = np.array([[place]], dtype=np.float32)
+        situation = Situations(seen, make_command(0, 1), np.array([expected[-1][-1]]).astype(int), zero, zero, np.zeros(1))
+        assert fired_rule(policy, situation, names) == expected
     with pytest.raises(ValueError, match="names has 1 entries, and there are 3 inputs, those of the command included"):
         rules(policy, ["position"])
     with pytest.raises(ValueError, match="tree=1: there are trees from 0 to 0"):

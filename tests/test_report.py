@@ -38,6 +38,12 @@ def test_it_prints_returns_and_draws_command_following(folder, capsys, tmp_path)
     assert {file.name for file in (tmp_path / "pictures").iterdir()} == PICTURES
 
 
+def test_it_films_three_commands(folder, capsys, tmp_path):
+    run(folder, "--film", "--output", str(tmp_path))
+    assert {file.name for file in tmp_path.iterdir()} == {*PICTURES, "three_commands.gif"}
+    assert len([line for line in capsys.readouterr().out.splitlines() if line.count("+-") == 2]) == 9
+
+
 def test_it_draws_the_evaluations_of_the_zoo(folder, tmp_path, capsys):
     np.savez(folder / "evaluations.npz", timesteps=np.array([10, 20]), results=np.ones((2, 3)))
     run(folder, "--returns", "10", "30", "--horizons", "10", "30", "--output", str(tmp_path))

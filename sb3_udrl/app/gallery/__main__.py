@@ -97,7 +97,7 @@ def keep(model: UDRL, path: Path, env_id: str, command: list[str]) -> None:
     path.with_suffix(".json").write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
 
 
-def distilled(teacher: UDRL, env_id: str, max_leaf_nodes: int = 64, n_rounds: int = 20, n_episodes: int = 16) -> UDRL:
+def distilled(teacher: UDRL, env_id: str, max_leaf_nodes: int = 64, n_rounds: int = 8, n_episodes: int = 8) -> UDRL:
     """
     One tree that imitates the behavior function that obeys, over the returns that this one has experience with.
 
