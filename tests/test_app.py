@@ -16,7 +16,7 @@ from sb3_udrl.app import __main__ as command_line
 from sb3_udrl.app.episode import PlayedEpisode
 from sb3_udrl.app.export import export
 from sb3_udrl.app.many import curve, distribution
-from sb3_udrl.app.models import CannotOpen, list_models, many_environments, open_model, second_environment
+from sb3_udrl.app.models import CannotOpen, further_environment, list_models, many_environments, open_model
 from sb3_udrl.app.ranges import Range, ranges
 from sb3_udrl.app.reasons import grid_reasons, has_trees, tree_reasons
 from sb3_udrl.evaluation.film import from_jpeg
@@ -185,7 +185,7 @@ def test_two_episodes_start_alike(folder):
     one = listed(folder, "network")
     opened = open_model(one)
     left = PlayedEpisode(opened.model, opened.env, {"return": 1.0}, 4)
-    right = PlayedEpisode(opened.model, second_environment(opened, one), {"return": 9.0}, 4)
+    right = PlayedEpisode(opened.model, further_environment(opened, one), {"return": 9.0}, 4)
     left.step(True), right.step(True)
     np.testing.assert_array_equal(left.moments[0].observation, right.moments[0].observation)
     with pytest.raises(ValueError, match="8 environments"):

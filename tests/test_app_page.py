@@ -85,12 +85,16 @@ def test_trees_say_their_rule(page):
 def test_two_commands_side_by_side(page):
     at = page("network")
     at.select_slider(key="speed").set_value(FASTEST).run()
+    click(at, "run_Step")
     at.radio(key="view").set_value("Compare").run()
     assert not at.exception
     click(at, "compare_Start")
     left, right = at.session_state["left"], at.session_state["right"]
     assert left.ended and right.ended and left.env is not right.env
     assert (left.moments[0].observation == right.moments[0].observation).all()
+    at.radio(key="view").set_value("Run").run()
+    episode = click(at, "run_Step")  # that of the other view has waited
+    assert [moment.observation[0, 0] for moment in episode.moments] == [0, 1]
 
 
 def test_the_other_views(page):

@@ -129,9 +129,9 @@ def many_environments(opened: Opened, listed: Listed, seed: int, n_envs: int = 8
     return opened.model._wrap_env(_environment(listed, opened.env_id, seed, n_envs, shown=False), verbose=0)
 
 
-def second_environment(opened: Opened, listed: Listed) -> VecEnv:
+def further_environment(opened: Opened, listed: Listed) -> VecEnv:
     """
-    Another environment with pictures, for an episode beside the first one.
+    Another environment with pictures, for an episode beside another one.
 
     :param opened: the model
     :param listed: where it is

@@ -19,6 +19,8 @@ VIEWS = {
     "About the model": views.about,
 }
 
+_KEPT = ("environment", "model", "env_id", "view", "actions", "seed", "speed")  # widgets that do not belong to the model
+
 
 def main() -> None:
     """Draw the page."""
@@ -60,7 +62,7 @@ def _opened(listed: Listed) -> Opened:
     wanted = (str(listed.path), listed.path.stat().st_mtime_ns, env_id)
     state: Any = st.session_state
     if state.get("opened_as") != wanted:
-        for key in [key for key in state if key not in ("environment", "model", "env_id", "view")]:
+        for key in [key for key in state if key not in _KEPT]:
             del state[key]
         state.opened = open_model(listed, env_id)
         state.opened_as = wanted

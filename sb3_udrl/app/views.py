@@ -14,7 +14,7 @@ import streamlit as st
 from sb3_udrl.app.episode import PlayedEpisode
 from sb3_udrl.app.export import export
 from sb3_udrl.app.many import curve, distribution
-from sb3_udrl.app.models import Listed, Opened, many_environments, second_environment
+from sb3_udrl.app.models import Listed, Opened, further_environment, many_environments
 from sb3_udrl.app.ranges import Range, ranges
 from sb3_udrl.app.reasons import grid_reasons, has_trees, tree_reasons
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
@@ -118,16 +118,16 @@ def run(shown: Shown) -> None:
     state: Any = st.session_state
     episode = _episode("episode", shown, shown.asked, shown.opened.env)
     if episode.ended:
-        state.playing = False
+        state.playing = None
     clicked = _buttons("run")
     if clicked == "Start":
         if episode.ended:
             episode = _begin("episode", shown, shown.asked, shown.opened.env)
-        state.playing = True
+        state.playing = "run"
     elif clicked in ("Pause", "Step"):
-        state.playing = False
+        state.playing = None
     elif clicked == "Reset":
-        state.playing = False
+        state.playing = None
         episode = _begin("episode", shown, shown.asked, shown.opened.env)
     if clicked == "Step":
         episode.step(shown.how.deterministic)
@@ -137,14 +137,14 @@ def run(shown: Shown) -> None:
     with right:
         charts = st.empty()
     _show(screen, charts, episode, shown)
-    if state.get("playing"):
+    if state.get("playing") == "run":  # and not in another view
         for tick in _ticks(shown):
             _advance([episode], shown)
             _show_picture(screen, episode, shown)
             if tick % max(1, _PICTURES_PER_SECOND // _CHARTS_PER_SECOND) == 0:
                 _show_charts(charts, episode)
             if episode.ended:
-                state.playing = False
+                state.playing = None
                 st.rerun()
     if episode.moments:
         _explain(episode)
@@ -173,7 +173,7 @@ def _episode(key: str, shown: Shown, asked: Asked, env: Any) -> PlayedEpisode:
     """The episode of this tab; a new one with another seed, or where none has begun; asked for what is asked now."""
     episode: PlayedEpisode | None = st.session_state.get(key)
     if episode is None or episode.seed != shown.how.seed:
-        st.session_state.playing = False
+        st.session_state.playing = None
         return _begin(key, shown, asked, env)
     if st.session_state[f"{key}_asked"] != asked and not episode.ended:
         episode.ask(asked)
@@ -292,22 +292,22 @@ def compare(shown: Shown) -> None:
     :param shown: what is shown
     """
     state: Any = st.session_state
-    if "second_env" not in state:
-        state.second_env = second_environment(shown.opened, shown.listed)
+    if "pair" not in state:  # the episode of the other view goes on in its own environment
+        state.pair = [further_environment(shown.opened, shown.listed) for _ in range(2)]
     columns = st.columns(2)
     with columns[1], st.expander("The second command", expanded=True):
         other = command_sliders(shown.opened.model, "other")
-    places = [(shown.asked, shown.opened.env, "left"), (other, state.second_env, "right")]
+    places = [(shown.asked, state.pair[0], "left"), (other, state.pair[1], "right")]
     episodes = [_episode(key, shown, asked, env) for asked, env, key in places]
     if all(episode.ended for episode in episodes):
-        state.playing = False
+        state.playing = None
     with columns[0]:
         st.write("The first command is in the sidebar.")
         clicked = _buttons("compare")
     if clicked in ("Reset", "Start") and (clicked == "Reset" or all(episode.ended for episode in episodes)):
         episodes = [_begin(key, shown, asked, env) for asked, env, key in places]
     if clicked is not None:
-        state.playing = clicked == "Start"
+        state.playing = "compare" if clicked == "Start" else None
     if clicked == "Step":
         for episode in episodes:
             episode.step(shown.how.deterministic)
@@ -317,7 +317,7 @@ def compare(shown: Shown) -> None:
             screens.append((st.empty(), st.empty()))
     for (screen, charts), episode in zip(screens, episodes, strict=True):
         _show(screen, charts, episode, shown)
-    if not state.get("playing"):
+    if state.get("playing") != "compare":
         return
     for tick in _ticks(shown):
         _advance(episodes, shown)
@@ -326,7 +326,7 @@ def compare(shown: Shown) -> None:
             if tick % _PICTURES_PER_SECOND == 0:
                 _show_charts(charts, episode)
         if all(episode.ended for episode in episodes):
-            state.playing = False
+            state.playing = None
             st.rerun()
 
 

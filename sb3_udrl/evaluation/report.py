@@ -141,8 +141,9 @@ def film_three(model: CommandedAlgorithm, env: VecEnv, path: Path) -> None:
     part = "advantage" if model.policy.experience is None else model.policy.experience.names[0]
     films = [film(model, env, commands.rows([i]), deterministic=True) for i in range(3)]
     titles = [f"{part} {asked:.0f}: got {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
-    pictures = side_by_side([one.pictures for one in films], titles)
-    write_gif(pictures, path, env.metadata.get("render_fps", 30))
+    fps = float(env.metadata.get("render_fps") or 30)
+    every = max(1, round(fps / 15))  # a GIF shows no more per second
+    write_gif(side_by_side([one.pictures[::every] for one in films], titles), path, fps / every)
 
 
 if __name__ == "__main__":
