@@ -75,6 +75,7 @@ class PlayedEpisode:
         self._asked_at = 0  # step since which the present command stands
         self._command = self._checked(command)
         self._state: Any = None
+        self._last: tuple[Any, Any] = (None, None)  # rewards and infos of the last step
         with _drawing, th.random.fork_rng(devices=[]):
             th.manual_seed(seed)
             self._draws = th.get_rng_state()
@@ -108,9 +109,8 @@ class PlayedEpisode:
         """
         if self.ended:
             return
-        starts, reward, info = np.array([self._state is None]), None, None
-        if self._state is not None:
-            reward, info = self._last
+        starts = np.array([self._state is None])
+        reward, info = (None, None) if self._state is None else self._last
         with _drawing, th.random.fork_rng(devices=[]):
             th.set_rng_state(self._draws)
             actions, self._state = self.model.predict(

@@ -18,6 +18,7 @@ from sb3_udrl.app.models import Listed, Opened, further_environment, many_enviro
 from sb3_udrl.app.ranges import Range, ranges
 from sb3_udrl.app.reasons import grid_reasons, has_trees, tree_reasons
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.evaluation.film import steps_per_second
 from sb3_udrl.evaluation.plots import plot_command_following, plot_relative_commands
 from sb3_udrl.explain.plots import plot_command_grid
 
@@ -60,7 +61,7 @@ class Shown(NamedTuple):
     @property
     def fps(self) -> float:
         """Steps per second of real time."""
-        return float(self.opened.env.metadata.get("render_fps") or 30)
+        return steps_per_second(self.opened.env)
 
 
 def command_sliders(model: CommandedAlgorithm, key: str) -> Asked:

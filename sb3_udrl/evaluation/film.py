@@ -63,6 +63,16 @@ def _picture(env: VecEnv) -> Picture:
     return np.asarray(env.env_method("render", indices=[0])[0], dtype=np.uint8)  # get_images() would draw all of them
 
 
+def steps_per_second(env: VecEnv) -> float:
+    """
+    How fast an environment plays in real time; 30 where it does not say.
+
+    :param env: any environment
+    """
+    fps: Any = env.metadata.get("render_fps")
+    return float(fps or 30)
+
+
 def side_by_side(films: Sequence[Sequence[Picture]], titles: Sequence[str], height: int = 160) -> list[Picture]:
     """
     Films beside each other, each under its title; who ends first shows the last picture, darker, until all have ended.

@@ -13,7 +13,7 @@ from sb3_udrl.commands.command_space import describe
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.evaluate import evaluate_policy
-from sb3_udrl.evaluation.film import film, side_by_side, write_gif
+from sb3_udrl.evaluation.film import film, side_by_side, steps_per_second, write_gif
 from sb3_udrl.evaluation.following import PartFollowing, command_following, commands_to_show, run_commands
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
 from sb3_udrl.remote.command_line import add_save_to, saving_to
@@ -141,7 +141,7 @@ def film_three(model: CommandedAlgorithm, env: VecEnv, path: Path) -> None:
     part = "advantage" if model.policy.experience is None else model.policy.experience.names[0]
     films = [film(model, env, commands.rows([i]), deterministic=True) for i in range(3)]
     titles = [f"{part} {asked:.0f}: got {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
-    fps = float(env.metadata.get("render_fps") or 30)
+    fps = steps_per_second(env)
     every = max(1, round(fps / 15))  # a GIF shows no more per second
     write_gif(side_by_side([one.pictures[::every] for one in films], titles), path, fps / every)
 

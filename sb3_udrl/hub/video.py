@@ -8,7 +8,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.commands.command import Command
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
-from sb3_udrl.evaluation.film import film, write_mp4
+from sb3_udrl.evaluation.film import film, steps_per_second, write_mp4
 
 
 def write_video(model: CommandedAlgorithm, env: VecEnv, command: Command, path: Path, deterministic: bool) -> None:
@@ -23,4 +23,4 @@ def write_video(model: CommandedAlgorithm, env: VecEnv, command: Command, path: 
     :raises ImportError: if moviepy is missing
     """
     films = [film(model, env, command.rows([i]), deterministic) for i in range(len(command))]
-    write_mp4([picture for one in films for picture in one.pictures], path, env.metadata.get("render_fps", 30))
+    write_mp4([picture for one in films for picture in one.pictures], path, steps_per_second(env))
