@@ -24,7 +24,7 @@ from sb3_udrl.app.models import GALLERY
 pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PICTURES = Path(os.environ.get("SB3_UDRL_PICTURES") or Path(__file__).parents[1] / "build" / "app")
-PATIENCE = 120_000  # ms, for machines that are shared
+PATIENCE = 300_000  # ms, for machines that are shared
 
 # How many different pictures are painted per second, until none comes any more
 COUNT_PICTURES = """() => new Promise(done => {
