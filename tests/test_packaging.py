@@ -94,7 +94,7 @@ def test_metadata(wheel):
     required = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     assert required == {"stable-baselines3<3,>=2.9", "rl-zoo3<3,>=2.9.2", "requests", "pandas", "scipy"}
     extras = {"plots", "benchmark", "ray", "dask", "vizdoom", "minari", "forest", "explain", "onnx", "hub", "app", "boosting"}
-    extras |= {"tests", "docs", "all"}
+    extras |= {"s3", "stack", "tests", "docs", "all"}
     assert set(metadata.get_all("Provides-Extra")) == extras
     assert metadata["Requires-Python"] == ">=3.10"
 
