@@ -154,6 +154,7 @@ def test_a_visit(browser, address):
     wait_for_step(page, 2)
     page.get_by_role("button", name="Pause", exact=True).click()
     settled(page)
+    time.sleep(2)  # a step that was on its way may still be shown
     paused = step_of(page)
     time.sleep(1)
     assert step_of(page) == paused

@@ -81,12 +81,12 @@ def test_an_algorithm_of_the_zoo_wins_over_ours():
     utils = ModuleType("rl_zoo3.utils")
     utils.ALGOS, utils.create_test_env = {"udrl": PPO}, zoo_utils.create_test_env
     registration.patch_utils(utils)
-    assert utils.ALGOS == {"udrl": PPO}
+    assert utils.ALGOS == {**registration.ALGORITHMS, "udrl": PPO}
 
     search = ModuleType("rl_zoo3.hyperparams_opt")
     search.HYPERPARAMS_SAMPLER, search.HYPERPARAMS_CONVERTER = {"udrl": None}, {"udrl": None}
     registration.patch_hyperparams_opt(search)
-    assert search.HYPERPARAMS_SAMPLER == search.HYPERPARAMS_CONVERTER == {"udrl": None}
+    assert search.HYPERPARAMS_SAMPLER["udrl"] is search.HYPERPARAMS_CONVERTER["udrl"] is None
 
 
 def test_our_environments_are_registered():
