@@ -21,7 +21,7 @@ SOURCES := sb3_udrl/zoo/hook/_sb3_udrl_autoload.py pyproject.toml constraints.tx
 # Networks this small are slower with more threads
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train demo test lint format type docs smoke pytest bench clean
+.PHONY: train demo test lint format type docs smoke pytest browser bench clean
 
 train: $(VENV)/.train
 	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 $(TRAIN_ARGS) --eval-freq -1 --verbose 0 --progress -f $(RESULTS)
@@ -56,7 +56,10 @@ smoke: $(VENV)/.test
 
 # After the quick checks also under make -j, so that its summary comes last
 pytest: $(VENV)/.test lint type docs smoke
-	$(RUN) pytest -n auto --cov --cov-fail-under=95
+	$(RUN) pytest -n auto -m "not browser" --cov --cov-fail-under=95
+
+browser: $(VENV)/.test
+	$(RUN) pytest -m browser
 
 bench: $(VENV)/.test
 	$(RUN) benchmarks

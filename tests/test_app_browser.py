@@ -21,7 +21,7 @@ from sb3_udrl import UDRL
 from sb3_udrl.app.__main__ import command
 from sb3_udrl.app.models import GALLERY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PICTURES = Path(os.environ.get("SB3_UDRL_PICTURES") or Path(__file__).parents[1] / "build" / "app")
 PATIENCE = 300_000  # ms, for machines that are shared
