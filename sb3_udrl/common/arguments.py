@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
@@ -23,13 +24,24 @@ def check_arguments(model: CommandedModel) -> None:
             f"policy={model.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
             "If this is a saved model, load it with the algorithm that saved it"
         )
-    at_least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1, "collectors": 0}
-    for name, minimum in at_least.items():
-        if getattr(model, name) < minimum:
-            raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
+    least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1, "collectors": 0}
+    check_at_least(model, least)
     check_collectors(model.collectors, model.collector_kwargs)
     if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
         raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
+
+
+def check_at_least(model: Any, least: Mapping[str, float]) -> None:
+    """
+    Refuse arguments that are too small.
+
+    :param model: its attributes are the arguments
+    :param least: what is enough, by the name of the argument
+    :raises ValueError: naming the argument, its value and what would do
+    """
+    for name, minimum in least.items():
+        if getattr(model, name) < minimum:
+            raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
 
 
 def check_collectors(collectors: int, kwargs: dict[str, Any] | None) -> None:

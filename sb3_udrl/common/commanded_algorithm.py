@@ -104,7 +104,7 @@ class CommandedAlgorithm(CollectingAlgorithm):
 
     def _setup_model(self) -> None:
         self.command_space = self.make_command_space()
-        check_arguments(self)
+        self.check_arguments()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self._train_freq = parse_train_freq(self.train_freq)
@@ -163,6 +163,14 @@ class CommandedAlgorithm(CollectingAlgorithm):
             self.rng.bit_generator.state = np.random.default_rng([seed, 1]).bit_generator.state
 
     # What a subclass says
+
+    def check_arguments(self) -> None:
+        """
+        Refuse arguments of the constructor that are out of their range.
+
+        :raises ValueError: naming the argument, its value and what would do
+        """
+        check_arguments(self)
 
     @abstractmethod
     def make_command_space(self) -> CommandSpace:
@@ -227,7 +235,7 @@ class CommandedAlgorithm(CollectingAlgorithm):
         total_timesteps: int,
         callback: MaybeCallback = None,
         log_interval: int | None = 1,
-        tb_log_name: str = "run",
+        tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfModel:
@@ -237,14 +245,14 @@ class CommandedAlgorithm(CollectingAlgorithm):
         :param total_timesteps: number of environment steps, over all environments
         :param callback: called at every step; a ``CommandSampler`` among them decides what is asked for
         :param log_interval: dump the logs after so many rounds, never if None
-        :param tb_log_name: name of the run in TensorBoard
+        :param tb_log_name: name of the run in TensorBoard, by default that of the class
         :param reset_num_timesteps: start to count from zero
         :param progress_bar: show a progress bar
         :return: the model
         :raises ValueError: if a reward or observation is not finite, or an episode does not end
         """
         total_timesteps, callback = self._setup_learn(
-            int(total_timesteps), callback, reset_num_timesteps, tb_log_name, progress_bar
+            int(total_timesteps), callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
         assert self.env is not None
         callback.on_training_start(locals(), globals())

@@ -129,13 +129,7 @@ class ForestPolicy(BehaviorPolicy):
             "standardize",
             "n_jobs",
         )
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "command_space": self.command_space,
-            "lr_schedule": self._dummy_schedule,
-            **{name: getattr(self, name) for name in names},
-        }
+        return {**super()._get_constructor_parameters(), **{name: getattr(self, name) for name in names}}
 
     # Learning
 
@@ -243,11 +237,7 @@ class ForestPolicy(BehaviorPolicy):
     # Acting
 
     def act(
-        self,
-        observation: PyTorchObs,
-        command: Command,
-        deterministic: bool = False,
-        temperature: th.Tensor | None = None,
+        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
     ) -> NDArray[Any]:
         outputs = self.outputs(to_inputs(observation, self.command_space.inputs(command)))
         if deterministic:

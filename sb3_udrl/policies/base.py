@@ -117,7 +117,13 @@ class BehaviorPolicy(SavedPolicy):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "command_space": self.command_space}
+        """The arguments that every behavior function is made with; a subclass adds its own."""
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,  # not needed for prediction
+            "command_space": self.command_space,
+        }
 
     @property
     def guidance(self) -> float:
@@ -168,11 +174,7 @@ class BehaviorPolicy(SavedPolicy):
 
     @abstractmethod
     def act(
-        self,
-        observation: PyTorchObs,
-        command: Command,
-        deterministic: bool = False,
-        temperature: th.Tensor | None = None,
+        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
     ) -> NDArray[Any]:
         """
         Choose actions.

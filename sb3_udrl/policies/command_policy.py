@@ -94,10 +94,7 @@ class CommandPolicy(GradientFit):
             command_space=command_space,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
-            # fused Adam takes a quarter of the time on networks of this size
-            optimizer_kwargs={"fused": True}
-            if optimizer_kwargs is None and optimizer_class is th.optim.Adam
-            else optimizer_kwargs,
+            optimizer_kwargs=optimizer_kwargs,
         )
         self.net_arch = [128, 128] if net_arch is None else net_arch
         self.activation_fn, self.ortho_init = activation_fn, ortho_init
@@ -117,7 +114,7 @@ class CommandPolicy(GradientFit):
             for layer in self.trunk.conditioned_layers():  # else a constant input, standardized to zero, gets past no ReLU
                 nn.init.uniform_(layer.linear.bias, -0.1, 0.1)
             self.init_weights(self.action_head.linear, gain=0.01)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        self.make_optimizer(lr_schedule)
 
     @property
     def reads_vectors(self) -> bool:
@@ -146,7 +143,6 @@ class CommandPolicy(GradientFit):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
             **super()._get_constructor_parameters(),
-            "lr_schedule": self._dummy_schedule,  # not needed for prediction
             "net_arch": self.net_arch,
             "activation_fn": self.activation_fn,
             "conditioning": self.conditioning,
@@ -159,8 +155,7 @@ class CommandPolicy(GradientFit):
             "average_weights": self.average_weights,
             "features_extractor_class": self.features_extractor_class,
             "features_extractor_kwargs": self.features_extractor_kwargs,
-            "optimizer_class": self.optimizer_class,
-            "optimizer_kwargs": self.optimizer_kwargs,
+            "normalize_images": self.normalize_images,
         }
 
     def forward(self, observation: PyTorchObs, command: th.Tensor) -> th.Tensor:
@@ -188,11 +183,7 @@ class CommandPolicy(GradientFit):
         return [(names.index(name), scale) for name, scale in scales.items() if scale is not None and name in names]
 
     def act(
-        self,
-        observation: PyTorchObs,
-        command: Command,
-        deterministic: bool = False,
-        temperature: th.Tensor | None = None,
+        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
     ) -> NDArray[Any]:
         with th.no_grad():
             params = self.guided(lambda asked: self(observation, self.command_tensor(asked)), command)

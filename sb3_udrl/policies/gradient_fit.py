@@ -17,15 +17,16 @@ from torch.nn.utils import parameters_to_vector
 from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.action_heads import ActionHead
-from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
+from sb3_udrl.policies.base import FitOptions, FitReport
+from sb3_udrl.policies.gradient_policy import GradientPolicy
 
 _LOOKED_AT = 4096  # examples whose loss is computed at a time
 _BATCHES_PER_DRAW = 64  # batches are cut from large draws, so that these share the cost of drawing
 Examples = tuple[Any, th.Tensor, th.Tensor]  # observations, commands (n, n_inputs), actions
 
 
-class GradientFit(BehaviorPolicy):
-    """A behavior function that is a network with an ``action_head`` and an ``optimizer``."""
+class GradientFit(GradientPolicy):
+    """A behavior function that is a network with an ``action_head``."""
 
     action_head: ActionHead
     average_weights: bool = True
@@ -83,11 +84,7 @@ class GradientFit(BehaviorPolicy):
 
     def _step(self, observations: PyTorchObs, commands: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """One gradient step on a batch; returns its loss."""
-        loss = self.action_head.loss(self(observations, commands), actions)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+        return self.gradient_step(self.action_head.loss(self(observations, commands), actions))
 
     def _batches(self, hindsight: Hindsight, options: FitOptions) -> Iterator[Examples]:
         """Random batches, as many as there are gradient steps."""

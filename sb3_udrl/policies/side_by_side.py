@@ -74,10 +74,7 @@ class SideBySide(BehaviorPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "lr_schedule": self._dummy_schedule,
-            "command_space": self.command_space,
+            **super()._get_constructor_parameters(),
             "make": self.make,
             "obedient_kwargs": self.obedient_kwargs,
             "obedient_temperature": float(self.obedient_temperature),
@@ -153,11 +150,7 @@ class SideBySide(BehaviorPolicy):
         return self.striving.fit(hindsight, options)
 
     def act(
-        self,
-        observation: PyTorchObs,
-        command: Command,
-        deterministic: bool = False,
-        temperature: th.Tensor | None = None,
+        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
     ) -> NDArray[Any]:
         obeys = self.asks_to_obey(command)
         if not obeys.any():

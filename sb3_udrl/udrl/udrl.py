@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.collectors.environments import MakeEnv
@@ -31,8 +31,6 @@ from sb3_udrl.spaces.actions import into_space
 
 _OF_THE_POLICY = ("policy_kwargs", "temperature")  # among obedience_kwargs
 _OF_OBEDIENCE = ("obedience", "_obedient_until", "_n_measured")
-
-SelfUDRL = TypeVar("SelfUDRL", bound="UDRL")
 
 
 class UDRL(HindsightAlgorithm):
@@ -176,7 +174,6 @@ class UDRL(HindsightAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        self._check_arguments()
         super()._setup_model()
         self.policy.guidance = self.guidance
         self.obedience = self._make_obedience()
@@ -249,7 +246,7 @@ class UDRL(HindsightAlgorithm):
                     stacklevel=3,
                 )
 
-    def _check_arguments(self) -> None:
+    def check_arguments(self) -> None:
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience={self.patience}: must be at least 1, or None for a fixed number of gradient steps")
         if not 0 < self.validation_fraction < 1:
@@ -258,17 +255,7 @@ class UDRL(HindsightAlgorithm):
             values = np.asarray(getattr(self, name), dtype=np.float64)
             if values.size == 0 or not ((values >= 0) & (values <= most) & np.isfinite(values)).all():
                 raise ValueError(f"{name}={getattr(self, name)}: every value must be finite and lie between 0 and {most}")
-
-    def learn(
-        self: SelfUDRL,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int | None = 1,
-        tb_log_name: str = "UDRL",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfUDRL:
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        super().check_arguments()
 
     def begin_acting(self) -> None:
         if self.obedience is None:

@@ -14,7 +14,8 @@ from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
-from sb3_udrl.policies.base import BehaviorPolicy, FitOptions, FitReport
+from sb3_udrl.policies.base import FitOptions, FitReport
+from sb3_udrl.policies.gradient_policy import GradientPolicy
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
 from sb3_udrl.udrlpg.export import sb3_policy
 from sb3_udrl.udrlpg.generators import generated, make_generator
@@ -25,7 +26,7 @@ from sb3_udrl.udrlpg.return_scale import ReturnScale
 from sb3_udrl.udrlpg.spaces import Actions, check_flat, count_inputs, flat_inputs
 
 
-class GeneratorPolicy(BehaviorPolicy):
+class GeneratorPolicy(GradientPolicy):
     """
     A network that maps a desired return to the weights of a whole policy, which then acts for an episode
     (arXiv 2501.16288). Generated policies are deterministic.
@@ -63,9 +64,7 @@ class GeneratorPolicy(BehaviorPolicy):
             action_space,
             command_space=command_space or COMMAND_SPACE,
             optimizer_class=optimizer_class,
-            optimizer_kwargs={"fused": True}
-            if optimizer_kwargs is None and optimizer_class is th.optim.Adam
-            else optimizer_kwargs,
+            optimizer_kwargs=optimizer_kwargs,
         )
         self.net_arch = [] if net_arch is None else net_arch
         self.generator_name, self.generator_kwargs = generator, generator_kwargs
@@ -75,21 +74,15 @@ class GeneratorPolicy(BehaviorPolicy):
         self.input_scale = InputScale(count_inputs(observation_space))
         self.return_scale = ReturnScale()
         self.register_buffer("best_weights", th.zeros(self.network.n_weights))
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        self.make_optimizer(lr_schedule)
         self._last: tuple[Any, NDArray[np.float32]] | None = None  # what was generated last, and for what
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        parameters = super()._get_constructor_parameters()
-        for name in ("normalize_images", "features_extractor_class", "features_extractor_kwargs"):
-            parameters.pop(name, None)
         return {
-            **parameters,
-            "lr_schedule": self._dummy_schedule,  # not needed for prediction
+            **super()._get_constructor_parameters(),
             "net_arch": self.net_arch,
             "generator": self.generator_name,
             "generator_kwargs": self.generator_kwargs,
-            "optimizer_class": self.optimizer_class,
-            "optimizer_kwargs": self.optimizer_kwargs,
         }
 
     def generate(self, returns: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -114,11 +107,7 @@ class GeneratorPolicy(BehaviorPolicy):
         return self.actions.of(self.network.outputs(weights, inputs))
 
     def act(
-        self,
-        observation: PyTorchObs,
-        command: Command,
-        deterministic: bool = False,
-        temperature: th.Tensor | None = None,
+        self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
     ) -> NDArray[Any]:
         assert isinstance(observation, th.Tensor)
         learned = [*self.generator.parameters(), *self.return_scale.buffers()]
@@ -144,10 +133,7 @@ class GeneratorPolicy(BehaviorPolicy):
         for rows in policies.draws(options.gradient_steps, options.batch_size):
             command, target = (th.as_tensor(part[rows], device=self.device) for part in (inputs, policies.weights))
             loss = (self.generator(command) - target / th.as_tensor(self.network.scale, device=self.device)).square().mean()
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.detach())
+            losses.append(self.gradient_step(loss))
         return FitReport(len(losses), {"loss": float(th.stack(losses).mean())} if losses else {})
 
     def generate_policy(self, desired_return: float) -> ActorCriticPolicy:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_udrl.buffers import Episode
 from sb3_udrl.commands import CommandSampler
 from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.common.arguments import check_at_least
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.policies import FitOptions, FitReport
 from sb3_udrl.saving.checks import checked_array
@@ -26,8 +27,6 @@ from sb3_udrl.udrlpg.spaces import check_flat, flat_inputs
 
 _MAX_EVALUATIONS = 20  # episodes after which a policy's return is known well enough
 _NOISE_SPREAD = 0.3  # deviation of the logarithm of the noise, so that some policies stay closer than others
-
-SelfUDRLPG = TypeVar("SelfUDRLPG", bound="UDRLPG")
 
 
 class UDRLPG(CommandedAlgorithm):
@@ -125,10 +124,6 @@ class UDRLPG(CommandedAlgorithm):
         if _init_setup_model:
             self._setup_model()
 
-    def _setup_model(self) -> None:
-        self._check_own_arguments()
-        super()._setup_model()
-
     def _setup_envs(self) -> None:
         super()._setup_envs()
         self._played = PlayedPolicies(self.n_envs, self.policy.network.n_weights)
@@ -143,14 +138,12 @@ class UDRLPG(CommandedAlgorithm):
         policies = PolicyBuffer(self.buffer_size, n_weights, self.command_space, self.survival_bonus, self.sampling, self.rng)
         return policies if stored is None else policies.restored(stored)
 
-    def _check_own_arguments(self) -> None:
+    def check_arguments(self) -> None:
         if not issubclass(self.policy_class, GeneratorPolicy):
             raise ValueError(
                 f'policy={self.policy_class.__name__}: choose "MlpPolicy", or derive a class from GeneratorPolicy'
             )
-        for name, minimum in {"initial_policies": 2, "episodes_per_policy": 1, "buffer_size": 2}.items():
-            if getattr(self, name) < minimum:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least {minimum}")
+        check_at_least(self, {"initial_policies": 2, "episodes_per_policy": 1, "buffer_size": 2})
         if self.initial_policies > self.buffer_size:
             raise ValueError(f"initial_policies={self.initial_policies}: must be at most buffer_size={self.buffer_size}")
         if not (np.isfinite(self.noise) and self.noise >= 0):
@@ -161,17 +154,7 @@ class UDRLPG(CommandedAlgorithm):
             raise ValueError(f"survival_bonus={self.survival_bonus}: must be finite")
         if self.sampling not in SAMPLINGS:
             raise ValueError(f"sampling={self.sampling!r}: choose one of {sorted(SAMPLINGS)}")
-
-    def learn(
-        self: SelfUDRLPG,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int | None = 1,
-        tb_log_name: str = "UDRLPG",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfUDRLPG:
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        super().check_arguments()
 
     # Acting
 
