@@ -85,22 +85,24 @@ class TwoPaths(gym.Env):
         return np.array([self.path + 1, self.n_steps], dtype=np.float32)
 
 
-class CostlySteps(gym.Env):
-    """
-    Every step costs 1, and action 1 ends the episode. The observation never changes, so that only the remaining command
-    says when to stop.
-    """
+class NothingToSee(gym.Env):
+    """The observation never changes, so that only the remaining command says what to do."""
 
     observation_space = spaces.Box(-1, 1, (1,))
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, limit=8):
-        self.limit = limit
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.n_steps = 0
         return np.ones(1, dtype=np.float32), {}
+
+
+class CostlySteps(NothingToSee):
+    """Every step costs 1, and action 1 ends the episode."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, limit=8):
+        self.limit = limit
 
     def step(self, action):
         self.n_steps += 1
@@ -257,22 +259,16 @@ class Clock(gym.Env):
         return np.full(1, min(self.n_ticks, 12) / 12, dtype=np.float32)
 
 
-class Shift(gym.Env):
+class Shift(NothingToSee):
     """
-    Action 1 works, which pays 1, action 0 idles, and action 2 goes home, at the latest after ``limit`` steps. The observation
-    never changes, so that only the remaining command says what to do; return and horizon can be asked for apart.
+    Action 1 works, which pays 1, action 0 idles, and action 2 goes home, at the latest after ``limit`` steps. Return and
+    horizon can be asked for apart.
     """
 
-    observation_space = spaces.Box(-1, 1, (1,))
     action_space = spaces.Discrete(3)
 
     def __init__(self, limit=6):
         self.limit = limit
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.n_steps = 0
-        return np.ones(1, dtype=np.float32), {}
 
     def step(self, action):
         self.n_steps += 1

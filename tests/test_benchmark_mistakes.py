@@ -8,9 +8,10 @@ from stable_baselines3 import PPO
 from sb3_udrl import UDRL
 from sb3_udrl.benchmark.__main__ import main
 from sb3_udrl.benchmark.checks import check_hyperparams, is_plain
+from sb3_udrl.benchmark.hyperparams import merge
 from sb3_udrl.benchmark.report import file_name
 from sb3_udrl.benchmark.report import main as report
-from sb3_udrl.benchmark.suite import load_suite, merge
+from sb3_udrl.benchmark.suite import load_suite
 from sb3_udrl.benchmark.training import train
 
 GOOD = {

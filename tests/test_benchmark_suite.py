@@ -10,8 +10,9 @@ from rl_zoo3 import ALGOS
 import sb3_udrl.envs  # noqa: F401
 from sb3_udrl import UDRL
 from sb3_udrl.benchmark.data import read_commands, read_data
+from sb3_udrl.benchmark.hyperparams import defaults_of, merge, read_hyperparams
 from sb3_udrl.benchmark.runner import all_runs
-from sb3_udrl.benchmark.suite import SUITES, Run, defaults_of, load_suite, merge, read_hyperparams
+from sb3_udrl.benchmark.suite import SUITES, Run, load_suite
 from sb3_udrl.benchmark.training import build, takes
 
 SUITE = {

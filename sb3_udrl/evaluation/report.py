@@ -30,20 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
     add_model_arguments(parser)
     parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
     parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")
-    parser.add_argument(
-        "--returns",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="desired returns, or advantages",
-    )
-    parser.add_argument(
-        "--horizons",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="desired horizons",
-    )
+    parser.add_argument("--returns", type=float, nargs=2, metavar=("LOW", "HIGH"), help="desired returns, or advantages")
+    parser.add_argument("--horizons", type=float, nargs=2, metavar=("LOW", "HIGH"), help="desired horizons")
     add_save_to(parser)
     parser.add_argument("--film", action="store_true", help="film three commands side by side, as three_commands.gif")
     args = parser.parse_args(arguments)

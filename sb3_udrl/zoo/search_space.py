@@ -16,6 +16,13 @@ _OF_THE_BUFFER = ("sampling", "sampling_temperature")
 _OF_THE_LABELS = ("gamma", "gae_lambda", "local_scale", "redistribute_rewards")
 
 
+def _shown(trial: optuna.Trial, arguments: Params, *names: str) -> Params:
+    """The arguments; Optuna shows those of these names instead of the logarithms that were suggested."""
+    for name in names:
+        trial.set_user_attr(name, arguments[name])
+    return arguments
+
+
 def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params) -> Params:
     """
     Suggest hyperparameters. The ranges hold the defaults and what was tuned by hand, with room on both sides.
@@ -58,10 +65,7 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
             suggested["min_std"] = trial.suggest_float("min_std", 0.02, 0.5, log=True)
             suggested["min_std_left"] = trial.suggest_float("min_std_left", 0.1, 1.0, log=True)  # at the end, as a share
             suggested["sde_share"] = trial.suggest_float("sde_share", 0.0, 0.8)
-    hyperparams = convert_udrl_params(suggested)
-    for name in ("batch_size", "gradient_steps", "policy_kwargs"):  # shown by Optuna instead of their logarithms
-        trial.set_user_attr(name, hyperparams[name])
-    return hyperparams
+    return _shown(trial, convert_udrl_params(suggested), "batch_size", "gradient_steps", "policy_kwargs")
 
 
 def convert_udrl_params(sampled_params: Params) -> Params:
@@ -114,10 +118,7 @@ def sample_udrlpg_params(trial: optuna.Trial, n_actions: int, n_envs: int, addit
         "sampling": trial.suggest_categorical("sampling", ["weighted_bands", "even_bands", "weighted"]),
         "net_width": trial.suggest_categorical("net_width", [0, 16, 32]),
     }
-    hyperparams = convert_udrlpg_params(suggested)
-    for name in ("batch_size", "policy_kwargs"):
-        trial.set_user_attr(name, hyperparams[name])
-    return hyperparams
+    return _shown(trial, convert_udrlpg_params(suggested), "batch_size", "policy_kwargs")
 
 
 def convert_udrlpg_params(sampled_params: Params) -> Params:
