@@ -17,8 +17,8 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecNormalize
 
 from sb3_udrl import UDRL
 from sb3_udrl.collectors import Collector, Upcoming, collectors, made_by
-from sb3_udrl.collectors.environments import maker_of
 from sb3_udrl.commands import QuantileCommands, make_command
+from sb3_udrl.common.made_envs import maker_of
 from sb3_udrl.common.running import Order
 from sb3_udrl.recordings import RecordEpisodes
 

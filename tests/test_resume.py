@@ -121,8 +121,8 @@ def test_noise_is_that_of_the_model_not_of_the_file(tmp_path, before, n_envs):
     new_model(continuous(), sde_share=before, **kwargs).learn(48).save_replay_buffer(tmp_path / "buffer")
     model = new_model(continuous(n_envs), sde_share=0.5, **kwargs)
     model.load_replay_buffer(tmp_path / "buffer")
-    assert (model._noise.share, model._noise.n_envs) == (0.5, n_envs)
-    assert model._noise.rng is model.rng
+    assert (model._exploration.noise.share, model._exploration.noise.n_envs) == (0.5, n_envs)
+    assert model._exploration.noise.rng is model.rng
     model.learn(96, reset_num_timesteps=False)
 
 

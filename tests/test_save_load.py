@@ -120,7 +120,9 @@ def test_the_zip_holds_no_episodes_and_no_environment(model, tmp_path):
     model.save(tmp_path / "model")
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
         data = json.loads(archive.read("data"))
-    assert not {"replay_buffer", "hindsight", "env", "_running", "_warm_up", "rng", "policy", "_command_sampler"} & set(data)
+    assert not {"replay_buffer", "hindsight", "env", "_running", "_exploration", "rng", "policy", "_command_sampler"} & set(
+        data
+    )
     assert data["learning_starts"] == 32 and data["train_freq"] == 32  # plain values are readable
 
 
@@ -181,7 +183,7 @@ def test_custom_objects(model, tmp_path):
 def test_arguments_of_load_replace_saved_ones(model, tmp_path):
     model.save(tmp_path / "model")
     loaded = UDRL.load(tmp_path / "model", make_vec(Scripted, 2), device=DEVICE, epsilon=[0.0, 1.0], train_freq=4)
-    assert loaded._epsilon.tolist() == [0, 1]
+    assert loaded._exploration.epsilon.tolist() == [0, 1]
     loaded.learn(40)
     with pytest.raises(ValueError, match="policy kwargs"):
         UDRL.load(tmp_path / "model", device=DEVICE, policy_kwargs={"net_arch": [99]})

@@ -348,14 +348,14 @@ def test_damaged_buffers_give_one_error_and_leave_the_model_as_it_was(tmp_path):
 def test_buffers_with_a_part_exchanged_are_refused(tmp_path, setting):
     model = tiny_model(make_vec(Scripted), warm_up="sticky").learn(100)
     model.save_replay_buffer(tmp_path / "buffer.pkl")
-    hindsight, warm_up = model.hindsight, model._warm_up
+    hindsight, warm_up = model.hindsight, model._exploration.warm_up
     for value in (None, [], {}, {"a": 1}, "text", 3):
         members = members_of(tmp_path / "buffer.pkl")
         with_setting(tmp_path / "buffer.pkl", setting, value)
         with pytest.raises(ValueError, match="is not a replay buffer that UDRL can load"):
             model.load_replay_buffer(tmp_path / "buffer.pkl")
         write(tmp_path / "buffer.pkl", members)
-    assert model.hindsight is hindsight and model._warm_up is warm_up
+    assert model.hindsight is hindsight and model._exploration.warm_up is warm_up
 
 
 def test_errors_of_files_that_are_not_there_are_pythons(tmp_path):

@@ -135,7 +135,7 @@ def test_no_temperature_is_no_noise():
 
 def test_a_behavior_function_draws_for_itself_by_default():
     model = tiny_model("Pendulum-v1")
-    assert model._noise is None
+    assert model._exploration.noise is None
     assert make_noise(0.0, model.policy, 1, model.rng) is None
 
 

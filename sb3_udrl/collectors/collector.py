@@ -6,20 +6,19 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
 from sb3_udrl.buffers.arrays import Array, Observation, map_observation
-from sb3_udrl.collectors.environments import MakeEnv, without_monitor_files
+from sb3_udrl.collectors.environments import without_monitor_files
 from sb3_udrl.collectors.upcoming import Upcoming
 from sb3_udrl.commands.parts import Step
+from sb3_udrl.common.collecting import CollectingAlgorithm
+from sb3_udrl.common.made_envs import MakeEnv
 from sb3_udrl.common.running import Order
-
-if TYPE_CHECKING:
-    from sb3_udrl.common.collecting import CollectingAlgorithm
 
 MOST_STEPS = 1_000  # of the vectorized environment at a time
 

@@ -8,7 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
@@ -19,10 +19,8 @@ from sb3_udrl.collectors.environments import making, monitors_with_files
 from sb3_udrl.collectors.processes import Processes
 from sb3_udrl.collectors.ray_actors import RayActors
 from sb3_udrl.collectors.upcoming import Upcoming
+from sb3_udrl.common.collecting import CollectingAlgorithm
 from sb3_udrl.common.running import Order, RunningEpisodes
-
-if TYPE_CHECKING:
-    from sb3_udrl.common.collecting import CollectingAlgorithm
 
 _SECONDS = 0.2  # that collectors play at a time, where nobody waits for all of them
 _IN_FLIGHT = 2  # so that they go on while the learner is busy

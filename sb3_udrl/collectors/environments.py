@@ -1,42 +1,17 @@
-"""Environments that can be made again, in the processes of collectors."""
+"""The environments of collectors: made as the learner's, with one file for all their monitors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import gymnasium as gym
 from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, unwrap_vec_normalize
 
-MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
-AnyEnv = TypeVar("AnyEnv", bound="gym.Env[Any, Any] | VecEnv")
-
-_ATTRIBUTE = "made_by"
-
-
-def made_by(make: MakeEnv, env: AnyEnv) -> AnyEnv:
-    """
-    Let an environment know how more like it are made.
-
-    :param make: a function without arguments
-    :param env: what it made, or the same in wrappers that SB3 puts around it by itself
-    :return: the environment
-    """
-    setattr(env, _ATTRIBUTE, make)
-    return env
-
-
-def maker_of(env: gym.Env[Any, Any] | VecEnv) -> MakeEnv | None:
-    """
-    The function that makes environments like this one, wrappers included, if it is known.
-
-    :param env: any environment
-    """
-    make: MakeEnv | None = vars(env).get(_ATTRIBUTE)
-    return make
+from sb3_udrl.common.made_envs import MakeEnv, maker_of
 
 
 def making(env: VecEnv) -> MakeEnv:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ def check_arguments(model: CommandedModel) -> None:
     check_collectors(model.collectors, model.collector_kwargs)
     if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
         raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
+    check_policy_kwargs(model.policy_class, model.policy_kwargs)
 
 
 def check_at_least(model: Any, least: Mapping[str, float]) -> None:
@@ -42,6 +44,23 @@ def check_at_least(model: Any, least: Mapping[str, float]) -> None:
     for name, minimum in least.items():
         if getattr(model, name) < minimum:
             raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
+
+
+def check_policy_kwargs(policy_class: type[Any], kwargs: Mapping[str, Any]) -> None:
+    """
+    Refuse arguments that the policy does not take.
+
+    :param policy_class: class of the policy
+    :param kwargs: its arguments
+    :raises ValueError: naming those that it does not take, and those that it does
+    """
+    known = inspect.signature(policy_class).parameters
+    unknown = sorted(set(kwargs) - set(known))
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        raise ValueError(
+            f"policy_kwargs={kwargs}: {policy_class.__name__} takes no {', '.join(unknown)}, but {', '.join(sorted(known))}; "
+            "the Zoo's -optimize searches the arguments of CommandPolicy"
+        )
 
 
 def check_collectors(collectors: int, kwargs: dict[str, Any] | None) -> None:

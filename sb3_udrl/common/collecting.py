@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -14,16 +14,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm, maybe_make_env
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_udrl.collectors.environments import MakeEnv, made_by, maker_of
 from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.common.made_envs import MakeEnv, made_by, maker_of
 from sb3_udrl.common.running import RunningEpisodes
 from sb3_udrl.common.saved_algorithm import SavedAlgorithm
 from sb3_udrl.policies import BehaviorPolicy
 from sb3_udrl.saving.random_state import checked_torch_states, generator_state, set_torch_states, torch_states
 from sb3_udrl.spaces.supported import check_action_space, check_bounds, check_observation_space
-
-if TYPE_CHECKING:
-    from sb3_udrl.collectors import Collectors
 
 _NOT_OF_COPIES = {"collectors", "collector_kwargs", "tensorboard_log", "verbose", "_last_obs", "_last_original_obs"}
 
@@ -37,7 +34,6 @@ class CollectingAlgorithm(SavedAlgorithm):
     collectors: int
     collector_kwargs: dict[str, Any] | None
     max_episode_steps: int
-    _collectors: Collectors | None
     _running: RunningEpisodes
     _command_sampler: Any
 
@@ -79,21 +75,6 @@ class CollectingAlgorithm(SavedAlgorithm):
     def decides_in_advance(self) -> bool:
         """Whether it can be decided how an episode is played before its first observation is known."""
         return bool(self._command_sampler.in_advance)
-
-    def n_practicing_elsewhere(self) -> int:
-        """Episodes of practice that are running or ordered, but for those that the model attends to."""
-        return 0 if self._collectors is None else self._collectors.n_practicing_besides(self._running)
-
-    def make_collectors(self) -> Collectors | None:
-        """Those that play for this model, if there are to be any; processes of another environment are ended."""
-        from sb3_udrl.collectors import Collectors
-
-        former = self._collectors
-        if former is not None and self.collectors and former.make is maker_of(self.training_env):
-            return former
-        if former is not None:
-            former.close()
-        return Collectors(self, self.collectors, **(self.collector_kwargs or {})) if self.collectors else None
 
     # What copies need to act as the model would
 

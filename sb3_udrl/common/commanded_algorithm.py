@@ -1,53 +1,38 @@
-"""What all algorithms share: the loop of collecting and learning, commands at prediction time, and complete files."""
+"""What all algorithms share: the loop of collecting and learning."""
 
 from __future__ import annotations
 
-import inspect
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule, TrainFreq
+from stable_baselines3.common.type_aliases import MaybeCallback, TrainFreq
 from stable_baselines3.common.utils import should_collect_more_steps
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_udrl.buffers import Episode
 from sb3_udrl.buffers.arrays import Observation, map_observation
-from sb3_udrl.collectors.environments import MakeEnv
+from sb3_udrl.collectors import Collectors
+from sb3_udrl.collectors.collectors import SteppedEnvs
 from sb3_udrl.commands import CommandLike, CommandSampler, make_command_sampler
 from sb3_udrl.commands.command import Command
-from sb3_udrl.commands.command_space import CommandSpace
-from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
-from sb3_udrl.common.arguments import check_arguments, count_gradient_steps, parse_train_freq
-from sb3_udrl.common.collecting import CollectingAlgorithm
+from sb3_udrl.common.arguments import count_gradient_steps
+from sb3_udrl.common.base_class import BaseCommandedAlgorithm
 from sb3_udrl.common.logs import dump_logs, record_training
-from sb3_udrl.common.running import refuse_bad_numbers, uncounted
-from sb3_udrl.obedience import ScoreCard
-from sb3_udrl.policies import BehaviorPolicy, FitReport
-
-if TYPE_CHECKING:
-    from sb3_udrl.collectors.collectors import SteppedEnvs
-
-_OF_SETUP = (
-    "command_space",
-    "_running",
-    "_command_sampler",
-    "_stores_raw_obs",
-    "_collectors",
-    "_is_stepping",
-)  # made anew from the settings
+from sb3_udrl.common.made_envs import maker_of
+from sb3_udrl.common.running import refuse_bad_numbers
+from sb3_udrl.policies import FitReport
 
 SelfModel = TypeVar("SelfModel", bound="CommandedAlgorithm")
 
 
-class CommandedAlgorithm(CollectingAlgorithm):
+class CommandedAlgorithm(BaseCommandedAlgorithm):
     """
     Base of the algorithms: collect episodes under commands and learn from them, in turn. A subclass says how it acts
     (:meth:`begin_acting`, :meth:`choose_actions`), what it asks of new episodes (:meth:`begin_episodes`), what it stores of
@@ -55,180 +40,6 @@ class CommandedAlgorithm(CollectingAlgorithm):
 
     Parameters are those of :class:`~sb3_udrl.UDRL` and of SB3's ``BaseAlgorithm``.
     """
-
-    policy: BehaviorPolicy
-    hindsight: Any  # what is stored, as examples to learn from
-    gamma: ClassVar[float] = 1.0  # commands speak of undiscounted returns; callbacks of others read it
-
-    def __init__(
-        self,
-        policy: str | type[BehaviorPolicy],
-        env: GymEnv | MakeEnv | str | None,
-        learning_rate: float | Schedule = 1e-3,
-        *,
-        buffer_size: int = 100_000,
-        learning_starts: int = 2_000,
-        batch_size: int = 256,
-        train_freq: int | tuple[int, str] = 250,
-        gradient_steps: int | float = 0.1,
-        command_sampler: str | type[CommandSampler] = "adaptive",
-        command_sampler_kwargs: dict[str, Any] | None = None,
-        max_episode_steps: int = 100_000,
-        stats_window_size: int = 100,
-        collectors: int = 0,
-        collector_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if env is not None:
-            env = self._wrap_env(env, kwargs.get("verbose", 0), kwargs.get("monitor_wrapper", True))
-        super().__init__(
-            policy=policy,
-            env=env,
-            learning_rate=learning_rate,
-            stats_window_size=stats_window_size,
-            support_multi_env=True,
-            supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
-            **kwargs,
-        )
-        self.buffer_size, self.learning_starts, self.batch_size = buffer_size, learning_starts, batch_size
-        self.train_freq, self.gradient_steps = train_freq, gradient_steps
-        self.command_sampler, self.command_sampler_kwargs = command_sampler, command_sampler_kwargs
-        self.max_episode_steps = max_episode_steps
-        self.collectors, self.collector_kwargs = collectors, collector_kwargs
-        self._collectors = None
-        self.rng = np.random.default_rng()
-        self.outcomes = Outcomes(stats_window_size)  # of recent episodes under commands
-        self._n_updates = 0
-        self._command_is_fixed = False
-        self._was_filled = False  # the replay buffer, before learning
-
-    def _setup_model(self) -> None:
-        self.command_space = self.make_command_space()
-        self.check_arguments()
-        self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        self._train_freq = parse_train_freq(self.train_freq)
-        self.policy = self._made_policy().to(self.device)
-        self.hindsight = self.make_hindsight()
-        self._setup_envs()
-        self._command_sampler = make_command_sampler(self.command_sampler, self.command_sampler_kwargs)
-        self._command_sampler.init_callback(self)
-        self._logger = Logger(folder=None, output_formats=[])  # so that train() works before learn()
-        self._stores_raw_obs = True
-
-    def _setup_envs(self) -> None:
-        """Make all that there is one of for each environment."""
-        self._running, self._is_stepping = self.new_running(), False
-        self._collectors = None
-
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """
-        Set the environment to learn from, as in SB3. A model that has none yet takes as many environments as are given.
-
-        :param env: the environment
-        :param force_reset: reset it before training
-        :raises ValueError: if its spaces are others than those of the model, which is left as it was
-        """
-        env = self._wrap_env(env, self.verbose)
-        before = self.n_envs
-        if self.env is None:
-            self.n_envs = env.num_envs
-        try:
-            super().set_env(env, force_reset)
-        except BaseException:
-            self.n_envs = before
-            raise
-        if self.n_envs != before:
-            self._setup_envs()
-
-    @property
-    def replay_buffer(self) -> Any:
-        """What is stored."""
-        return self.hindsight.buffer
-
-    @property
-    def score_card(self) -> ScoreCard:
-        """What the model delivered when it was asked, at the end of its training; empty where that was not measured."""
-        return ScoreCard()
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """
-        Seed all generators: python's, numpy's, torch's, the action space's, the environment's and the model's own.
-
-        :param seed: nothing is seeded if None
-        """
-        super().set_random_seed(seed)
-        if seed is not None:
-            # not the seed alone: the first environment's generator would draw the very same numbers
-            self.rng.bit_generator.state = np.random.default_rng([seed, 1]).bit_generator.state
-
-    # What a subclass says
-
-    def check_arguments(self) -> None:
-        """
-        Refuse arguments of the constructor that are out of their range.
-
-        :raises ValueError: naming the argument, its value and what would do
-        """
-        check_arguments(self)
-
-    @abstractmethod
-    def make_command_space(self) -> CommandSpace:
-        """The commands that the model takes."""
-
-    @abstractmethod
-    def make_hindsight(self) -> Any:
-        """What is stored, as examples to learn from; it begins with what ``save(include=["replay_buffer"])`` wrote."""
-
-    def make_policy(self) -> BehaviorPolicy:
-        """The behavior function, not yet on its device."""
-        policy_class = cast(type[BehaviorPolicy], self.policy_class)
-        return policy_class(
-            self.observation_space,
-            self.action_space,
-            self.lr_schedule,
-            command_space=self.command_space,
-            **self.policy_kwargs,
-        )
-
-    def _made_policy(self) -> BehaviorPolicy:
-        known = inspect.signature(self.policy_class).parameters
-        unknown = sorted(set(self.policy_kwargs) - set(known))
-        if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            raise ValueError(
-                f"policy_kwargs={self.policy_kwargs}: {self.policy_class.__name__} takes no {', '.join(unknown)}, but "
-                f"{', '.join(sorted(known))}; the Zoo's -optimize searches the arguments of CommandPolicy"
-            )
-        return self.make_policy()
-
-    def remember(self) -> None:
-        """Let the policy know what episodes came to, so that it can say what goes with what in commands."""
-        if self.policy.experience is not None:
-            self.policy.experience.remember(self.hindsight.totals())
-
-    @abstractmethod
-    def fit(self, gradient_steps: int, batch_size: int, learning_rate: float) -> FitReport:
-        """
-        Learn from the stored episodes.
-
-        :param gradient_steps: number of steps, for those who take steps
-        :param batch_size: transitions per step
-        :param learning_rate: current value of the schedule
-        """
-
-    def warn_beyond(self, command: Command) -> None:
-        """
-        Warn where more, or less, is asked for than was measured; here, nothing is.
-
-        :param command: what is asked for, one row
-        """
-
-    # The loop
-
-    @property
-    def warming_up(self) -> bool:
-        """Whether more is to be seen before anything is learned; a replay buffer that was loaded or filled is enough."""
-        return self.num_timesteps < self.learning_starts and not self._was_filled
 
     def learn(
         self: SelfModel,
@@ -343,6 +154,26 @@ class CommandedAlgorithm(CollectingAlgorithm):
             self.policy.set_command(self._taken(self._command_sampler.best(), "best"))
         return report
 
+    @property
+    def warming_up(self) -> bool:
+        """Whether more is to be seen before anything is learned; a replay buffer that was loaded or filled is enough."""
+        return self.num_timesteps < self.learning_starts and not self._was_filled
+
+    @abstractmethod
+    def fit(self, gradient_steps: int, batch_size: int, learning_rate: float) -> FitReport:
+        """
+        Learn from the stored episodes.
+
+        :param gradient_steps: number of steps, for those who take steps
+        :param batch_size: transitions per step
+        :param learning_rate: current value of the schedule
+        """
+
+    def remember(self) -> None:
+        """Let the policy know what episodes came to, so that it can say what goes with what in commands."""
+        if self.policy.experience is not None:
+            self.policy.experience.remember(self.hindsight.totals())
+
     def dump_logs(self, iterations: int = 0) -> None:
         """
         Write all figures to the logger.
@@ -350,6 +181,8 @@ class CommandedAlgorithm(CollectingAlgorithm):
         :param iterations: rounds of collecting and learning so far
         """
         dump_logs(self, iterations)
+
+    # Episodes: what is asked of them, and where they go
 
     def ask(self, starts: NDArray[np.bool_], command: CommandLike | None) -> None:
         """
@@ -374,6 +207,32 @@ class CommandedAlgorithm(CollectingAlgorithm):
             raise ValueError(f"{name}.{hook}() returned None: return a Command, with a row each")
         taken = {name: values for name, values in command.parts.items() if name in self.command_space}
         return Command(taken) if taken else command
+
+    def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
+        """Store the episodes that ended, and begin the next ones in the same environments."""
+        for env in np.flatnonzero(dones).tolist():
+            self.store(self._running.recorder.finish(env, infos[env].get("TimeLimit.truncated", False)), env)
+        if self._collectors is None:
+            self.begin_episodes(dones)
+        else:
+            self._collectors.begin_episodes(self, dones)
+
+    def store(self, episode: Episode, env: int) -> None:
+        """
+        Keep a finished episode, and what came of its command.
+
+        :param episode: the episode
+        :param env: index of the environment
+        """
+        self.replay_buffer.add(episode)
+        if not self._running.warm_up[env]:
+            self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
+
+    def n_practicing_elsewhere(self) -> int:
+        """Episodes of practice that are running or ordered, but for those that the model attends to."""
+        return 0 if self._collectors is None else self._collectors.n_practicing_besides(self._running)
+
+    # What VecNormalize hides: observations and rewards are stored raw
 
     @property
     def _normalizer(self) -> VecNormalize | None:
@@ -404,27 +263,7 @@ class CommandedAlgorithm(CollectingAlgorithm):
             self._last_obs = None
             raise
 
-    def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
-        """Store the episodes that ended, and begin the next ones in the same environments."""
-        for env in np.flatnonzero(dones).tolist():
-            self.store(self._running.recorder.finish(env, infos[env].get("TimeLimit.truncated", False)), env)
-        if self._collectors is None:
-            self.begin_episodes(dones)
-        else:
-            self._collectors.begin_episodes(self, dones)
-
-    def store(self, episode: Episode, env: int) -> None:
-        """
-        Keep a finished episode, and what came of its command.
-
-        :param episode: the episode
-        :param env: index of the environment
-        """
-        self.replay_buffer.add(episode)
-        if not self._running.warm_up[env]:
-            self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
-
-    # SB3's hooks
+    # How a run starts
 
     def _setup_learn(
         self,
@@ -439,7 +278,7 @@ class CommandedAlgorithm(CollectingAlgorithm):
         resets = reset_num_timesteps or self._last_obs is None
         normalize = self._vec_normalize_env
         goes_on = not reset_num_timesteps and bool(self._running.resumed.all())
-        with uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
+        with _uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
             result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
         self._refuse_bad_numbers(self._last_obs, None)
@@ -458,6 +297,15 @@ class CommandedAlgorithm(CollectingAlgorithm):
         self._is_stepping = False
         return result
 
+    def make_collectors(self) -> Collectors | None:
+        """Those that play for this model, if there are to be any; processes of another environment are ended."""
+        former = self._collectors
+        if former is not None and self.collectors and former.make is maker_of(self.training_env):
+            return former
+        if former is not None:
+            former.close()
+        return Collectors(self, self.collectors, **(self.collector_kwargs or {})) if self.collectors else None
+
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         """Install the default command sampler unless one is given, and let evaluation callbacks see exact rewards."""
         if not isinstance(callback, BaseCallback):
@@ -472,67 +320,15 @@ class CommandedAlgorithm(CollectingAlgorithm):
         track_evaluations(callback)
         return super()._init_callback(callback, progress_bar)
 
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "rng", "hindsight", "lr_schedule", "_train_freq", *_OF_SETUP]
 
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", *(f"policy.{path}" for path in self.policy.optimizers)], []
-
-    # Commands at prediction time
-
-    def set_command(
-        self, command: CommandLike | None, desired_horizon: float | None = None, *, guidance: float | None = None
-    ) -> None:
-        """
-        Set the command that ``predict`` starts episodes with, for good; before, it is what has worked best.
-
-        :param command: a desired return in raw reward units, or a dictionary of values by part, such as ``{"horizon": 50}`` or
-            ``{"advantage": 1.0}``, an empty one to ask for nothing; None leaves the choice to the model again, from its next
-            training on
-        :param desired_horizon: in steps, together with a desired return
-        :param guidance: how strongly commands are insisted on from now on, see
-            :attr:`BehaviorPolicy.guidance <sb3_udrl.policies.BehaviorPolicy.guidance>`; None leaves it as it is
-        :raises ValueError: if a value is not finite or out of its range, or the model does not take such commands
-        """
-        if guidance is not None:
-            self.policy.guidance = guidance
-        if command is not None:
-            self.policy.set_command(command, desired_horizon)
-            self.warn_beyond(self.policy.own_command())
-        elif desired_horizon is not None:
-            raise ValueError(f'command=None, desired_horizon={desired_horizon}: for a horizon alone, {{"horizon": ...}}')
-        self._command_is_fixed = command is not None
-
-    def predict(
-        self,
-        observation: NDArray[Any] | dict[str, NDArray[Any]],
-        state: tuple[NDArray[Any], ...] | None = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-        *,
-        command: CommandLike | None = None,
-        reward: Any = None,
-        info: Any = None,
-        guidance: float | None = None,
-    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
-        """Choose actions; see :meth:`BehaviorPolicy.predict <sb3_udrl.policies.BehaviorPolicy.predict>`."""
-        return self.policy.predict(
-            observation, state, episode_start, deterministic, command=command, reward=reward, info=info, guidance=guidance
-        )
-
-    # Resuming
-
-    def further_state(self) -> dict[str, Any]:
-        """What else training needs to go on as if never stopped, besides buffer, generators and running episodes."""
-        return {}
-
-    def restore_further(self, state: Mapping[str, Any], same_envs: bool) -> Callable[[], None]:
-        """
-        Read what :meth:`further_state` returned, and change nothing yet.
-
-        :param state: that of another model
-        :param same_envs: whether that had as many environments
-        :return: takes it over, and does not fail
-        :raises ValueError: if it is damaged
-        """
-        return lambda: None
+@contextmanager
+def _uncounted(normalize: VecNormalize | None) -> Iterator[None]:
+    """Let statistics stay as they are, as long as the context lasts; None for nobody's."""
+    if normalize is None:
+        yield
+        return
+    training, normalize.training = normalize.training, False
+    try:
+        yield
+    finally:
+        normalize.training = training

@@ -9,11 +9,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
-from sb3_udrl.collectors.environments import MakeEnv
 from sb3_udrl.commands import CommandPart, make_command_space
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.common.arguments import make_replay_buffer
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.common.made_envs import MakeEnv
 from sb3_udrl.common.offline import OfflineLearning
 from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
 from sb3_udrl.labels import Hindsight

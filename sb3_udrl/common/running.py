@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import EpisodeRecorder
 from sb3_udrl.buffers.arrays import Array, Observation, map_observation, n_rows
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.parts import Step
-from sb3_udrl.policies.base import refuse_what_is_not_finite
+from sb3_udrl.spaces.finite import refuse_what_is_not_finite
 
 
 def refuse_bad_numbers(values: Any, name: str) -> None:
@@ -35,23 +33,6 @@ def refuse_bad_numbers(values: Any, name: str) -> None:
                 refuse_what_is_not_finite(map_observation(lambda rows, env=env: rows[env], values), name)
             except ValueError as error:
                 raise ValueError(f"environment {env}: {error}") from None
-
-
-@contextmanager
-def uncounted(normalize: VecNormalize | None) -> Iterator[None]:
-    """
-    Let statistics stay as they are, as long as the context lasts.
-
-    :param normalize: whose statistics; None for nobody's
-    """
-    if normalize is None:
-        yield
-        return
-    training, normalize.training = normalize.training, False
-    try:
-        yield
-    finally:
-        normalize.training = training
 
 
 class Order(NamedTuple):

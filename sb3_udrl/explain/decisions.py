@@ -16,7 +16,6 @@ from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
-from sb3_udrl.policies.action_heads import BernoulliHead, CategoricalHead, MultiCategoricalHead
 from sb3_udrl.spaces.actions import into_space
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def action_outputs(policy: BehaviorPolicy, observations: Observation, command: C
         policy.set_training_mode(False)
         with th.no_grad():
             params = policy(obs_as_tensor(observations, policy.device), policy.command_tensor(command))
-        return _probabilities(policy.action_head, params)
+            return policy.action_head.distribution(params)["logits"].softmax(2).cpu().numpy().astype(np.float64)
     head = discrete_head(policy)
     indices = head.to_indices(decide(policy, observations, command))
     return (np.arange(head.n_values.max()) == indices[:, :, None]).astype(np.float64)
@@ -84,15 +83,3 @@ def discrete_head(policy: BehaviorPolicy) -> DiscreteHead:
     :param policy: a behavior function with Discrete, MultiDiscrete or MultiBinary actions
     """
     return DiscreteHead(policy.action_space, smoothing=0.0)  # type: ignore[arg-type]
-
-
-def _probabilities(head: Any, params: th.Tensor) -> Floats:
-    if isinstance(head, BernoulliHead):
-        ones = params.sigmoid()
-        return th.stack((1 - ones, ones), dim=2).cpu().numpy()
-    assert isinstance(head, CategoricalHead | MultiCategoricalHead)
-    sizes = head.sizes if isinstance(head, MultiCategoricalHead) else [params.shape[1]]
-    probabilities = np.zeros((len(params), len(sizes), max(sizes)))
-    for i, logits in enumerate(params.split(sizes, dim=1)):
-        probabilities[:, i, : sizes[i]] = logits.softmax(1).cpu().numpy()
-    return probabilities

@@ -51,6 +51,30 @@ class WarmUp(ABC):
         :raises ValueError: if it is damaged
         """
 
+    def widen(self) -> None:  # noqa: B027
+        """Look for something else where this showed nothing new; here, what was chosen on purpose stays as it is."""
+
+    def decided(self) -> dict[str, Any]:
+        """The state where something was decided on the way, as by :meth:`widen`; here, nothing is."""
+        return {}
+
+
+class OwnWarmUp(WarmUp):
+    """
+    A function of the user.
+
+    :param function: of observations and starts, as the call of every warm-up
+    """
+
+    def __init__(
+        self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator, function: WarmUpFunction
+    ) -> None:
+        super().__init__(action_space, n_envs, rng)
+        self.function = function
+
+    def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
+        return self.function(observations, starts)
+
 
 def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Array:
     """
@@ -77,7 +101,7 @@ def _uniform(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Arra
 
 
 class UniformWarmUp(WarmUp):
-    """Independent uniform actions; after :func:`widen`, those of :class:`MixedWarmUp`."""
+    """Independent uniform actions; after :meth:`widen`, those of :class:`MixedWarmUp`."""
 
     def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
         super().__init__(action_space, n_envs, rng)
@@ -91,9 +115,16 @@ class UniformWarmUp(WarmUp):
     def state(self) -> dict[str, Any]:
         return {"mixed": None if self.mixed is None else self.mixed.state()}
 
+    def decided(self) -> dict[str, Any]:
+        return {} if self.mixed is None else self.state()
+
+    def widen(self) -> None:
+        if self.mixed is None:
+            self.mixed = MixedWarmUp(self.action_space, self.n_envs, self.rng)
+
     def restore(self, state: Mapping[str, Any]) -> None:
         if state["mixed"] is not None:
-            widen(self)
+            self.widen()
             assert self.mixed is not None
             self.mixed.restore(state["mixed"])
 
@@ -285,9 +316,9 @@ WARM_UPS: dict[str, type[WarmUp]] = {
 
 def make_warm_up(
     warm_up: str | WarmUpFunction, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator
-) -> WarmUpFunction:
+) -> WarmUp:
     """
-    The warm-up behavior by its name, or the given function itself.
+    The warm-up behavior by its name, or one that calls the given function.
 
     :param warm_up: a key of ``WARM_UPS``, or a function
     :param action_space: space of one environment
@@ -296,17 +327,7 @@ def make_warm_up(
     :raises ValueError: if the name is unknown
     """
     if callable(warm_up):
-        return warm_up
+        return OwnWarmUp(action_space, n_envs, rng, warm_up)
     if warm_up not in WARM_UPS:
         raise ValueError(f"warm_up={warm_up!r}: choose one of {sorted(WARM_UPS)}, or pass a function")
     return WARM_UPS[warm_up](action_space, n_envs, rng)
-
-
-def widen(warm_up: WarmUpFunction) -> None:
-    """
-    Go on by :class:`MixedWarmUp` where uniform actions showed nothing new; what was chosen on purpose stays as it is.
-
-    :param warm_up: changed if it is a :class:`UniformWarmUp`
-    """
-    if isinstance(warm_up, UniformWarmUp) and warm_up.mixed is None:
-        warm_up.mixed = MixedWarmUp(warm_up.action_space, warm_up.n_envs, warm_up.rng)

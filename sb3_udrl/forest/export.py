@@ -56,7 +56,7 @@ def estimator_graph(policy: ForestPolicy) -> Any:
     if policy.learned is None:
         raise ValueError("this policy has learned nothing yet: train it first")
     estimator = policy.learned.estimator
-    options = {"zipmap": False} if isinstance(policy.head, DiscreteHead) else None
+    options = {"zipmap": False} if policy.head.discrete else None
     inputs = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
     try:
         exported = skl2onnx.to_onnx(estimator, inputs, options=options)

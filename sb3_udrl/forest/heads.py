@@ -81,6 +81,8 @@ class DiscreteHead:
     :param smoothing: share of uniformly random values in the probabilities
     """
 
+    discrete = True
+
     def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, smoothing: float) -> None:
         if isinstance(space, spaces.Discrete):
             sizes: Any = [space.n]
@@ -244,6 +246,8 @@ class ContinuousHead:
 
     :param space: the action space
     """
+
+    discrete = False
 
     def __init__(self, space: spaces.Box) -> None:
         self.space, tried = space, BoxRange.of(space)

@@ -112,7 +112,7 @@ class ForestPolicy(BehaviorPolicy):
     def _estimator_or_default(self) -> tuple[Any, dict[str, Any] | None]:
         if self.estimator is not None:
             return self.estimator, self.estimator_kwargs
-        kind = "Classifier" if isinstance(self.head, DiscreteHead) else "Regressor"
+        kind = "Classifier" if self.head.discrete else "Regressor"
         # All inputs at each split: measured, drawn actions get more return so; perhaps else most splits pass over the command
         defaults = {"min_samples_leaf": 20, "max_features": None}
         return f"sklearn.ensemble.ExtraTrees{kind}", {**defaults, **(self.estimator_kwargs or {})}
@@ -167,7 +167,7 @@ class ForestPolicy(BehaviorPolicy):
             self.max_transitions,
             options,
             takes_weights=takes_weights(estimator),
-            holds_out=isinstance(self.head, ContinuousHead),
+            holds_out=not self.head.discrete,
         )
         with threads(self.n_jobs):
             if (kept := self._with_kept_trees(estimator, examples)) is not None:

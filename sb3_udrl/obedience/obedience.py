@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_udrl.buffers import Episode
+from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
+from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.commands.command import Command
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience.archive import make_archive
@@ -146,6 +148,16 @@ class Obedience:
         """
         self.hindsight.buffer.add(episode)
 
+    def fill(self, buffer: EpisodicReplayBuffer, episodes: NDArray[np.int64]) -> None:
+        """
+        Begin with episodes of a replay buffer that was filled, loaded or recorded.
+
+        :param buffer: the replay buffer
+        :param episodes: their numbers in it, ``(n,)``
+        """
+        for index in episodes:
+            self.add(buffer.episode(index))
+
     def add_practice(self, episode: Episode, asked: Command, greedy: bool) -> None:
         """
         Keep an episode of practice, and what came of it.
@@ -164,6 +176,13 @@ class Obedience:
     def score_card(self) -> ScoreCard:
         """What the last episodes of practice were asked for and got."""
         return make_score_card(list(self.practiced))
+
+    def measured(self) -> ScoreCard:
+        """The score card as it is now. From here on, the policy asks for something else where that helps by the card."""
+        card = self.score_card()
+        for greedy in (False, True):
+            self.policy.correct(greedy, calibration(*card.episodes(self.wanted, greedy)))
+        return card
 
     def state(self) -> dict[str, Any]:
         """What training needs to go on as if never stopped, as numbers and arrays."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -18,16 +19,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.commands.command_space import COMMAND_SPACES, CommandSpace
 from sb3_udrl.commands.experience import Experience
-from sb3_udrl.commands.parts import Step, as_rows
-from sb3_udrl.commands.tracking import tracked_steps
+from sb3_udrl.commands.prediction import PredictState, next_command
 from sb3_udrl.labels import CommandBatch, Hindsight
 from sb3_udrl.policies.saved_policy import SavedPolicy
 from sb3_udrl.spaces.actions import into_space
+from sb3_udrl.spaces.finite import refuse_what_is_not_finite
 from sb3_udrl.spaces.supported import check_action_space, check_observation_space
 
-PolicyState = tuple[NDArray[Any], ...]
-_MOST = np.finfo(np.float32).max
-_UNTRACKED = -2  # a number of steps that no number of tracked steps follows
 Actor = Callable[[Any, Command, NDArray[np.float32]], NDArray[Any]]  # observations, commands, temperatures -> actions
 Noise = Callable[[Any], NDArray[np.float32]]  # observations -> draws of a standard normal distribution, (n, n_dims)
 
@@ -309,7 +307,7 @@ class BehaviorPolicy(SavedPolicy):
     def predict(
         self,
         observation: NDArray[Any] | dict[str, NDArray[Any]],
-        state: PolicyState | None = None,
+        state: PredictState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
         *,
@@ -317,7 +315,7 @@ class BehaviorPolicy(SavedPolicy):
         reward: ArrayLike | None = None,
         info: Any = None,
         guidance: float | None = None,
-    ) -> tuple[NDArray[Any], PolicyState]:
+    ) -> tuple[NDArray[Any], PredictState]:
         """
         Choose actions, and carry the remaining command along in the state.
 
@@ -346,7 +344,8 @@ class BehaviorPolicy(SavedPolicy):
         refuse_what_is_not_finite(observation)
         observations, vectorized = self.obs_to_tensor(observation)
         n_envs = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
-        current, new_state = self._next_command(state, episode_start, n_envs, command, reward, info, deterministic)
+        begin = partial(self.initial_command, n_envs, command, deterministic)
+        current, new_state = next_command(self.command_space, begin, state, episode_start, n_envs, reward, info)
         with self._guided_by(guidance):
             chosen = self.act(observations, current, deterministic)
         actions = into_space(chosen.reshape((-1, *(self.action_space.shape or ()))), self.action_space)
@@ -362,77 +361,3 @@ class BehaviorPolicy(SavedPolicy):
             yield
         finally:
             self.guidance = standing
-
-    def _next_command(
-        self,
-        state: PolicyState | None,
-        episode_start: NDArray[np.bool_] | None,
-        n_envs: int,
-        command: CommandLike | None,
-        reward: ArrayLike | None,
-        info: Any,
-        deterministic: bool,
-    ) -> tuple[Command, PolicyState]:
-        """The command of this step, and the state: command ``(n_envs, n_parts)``, tracked steps so far ``(n_envs,)``."""
-        starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
-        n_rows = n_envs if state is None else len(state[0])
-        if n_rows != n_envs or len(starts) != n_envs:
-            raise ValueError(
-                f"state has {n_rows} rows and episode_start {len(starts)} for {n_envs} observations: "
-                "pass what the last call returned, for the same environments"
-            )
-        if state is None:
-            starts = np.ones(n_envs, dtype=bool)
-            state = (np.full((n_envs, len(self.command_space.names)), np.nan), np.full(n_envs, _UNTRACKED))
-        previous, tracked = self.command_space.from_rows(state[0]), tracked_steps(n_envs)
-        n_tracked = _UNTRACKED if tracked is None else tracked.n_steps
-        # else another environment is tracked than the one that was stepped since the last call
-        heard = tracked if (n_tracked - state[1] == 1).all() else None
-        if reward is None:
-            rewards = estimated_rewards(previous) if heard is None else np.asarray(heard.rewards, dtype=np.float64)
-        else:
-            rewards = as_rows("reward", reward, n_envs)
-            if not np.isfinite(rewards).all():
-                raise ValueError(f"reward={reward}: give a finite number, or one per environment, shape ({n_envs},)")
-        if info is None and heard is not None:
-            info = heard.infos
-        infos = [info] * n_envs if isinstance(info, dict) else info
-        current = self.command_space.advance(previous, Step(rewards, infos))
-        if starts.any():
-            current = current.where(starts, self.initial_command(n_envs, command, deterministic))
-        return current, (self.command_space.to_rows(current), np.full(n_envs, n_tracked))
-
-
-def refuse_what_is_not_finite(observation: Any, name: str = "observation") -> None:
-    """
-    Refuse what no decision could be based on.
-
-    :param observation: an array of any shape, or a dictionary of such
-    :param name: what it is called in the error
-    :raises ValueError: if an entry is NaN, infinite, or infinite in single precision
-    """
-    if isinstance(observation, dict):
-        for key, part in observation.items():
-            refuse_what_is_not_finite(part, f"{name}[{key!r}]")
-        return
-    values = np.asarray(observation)
-    if values.dtype.kind != "f" or (values.dtype == np.float32 and np.isfinite(values).all()):
-        return
-    bad = ~(np.abs(values) <= _MOST)
-    if bad.any():
-        entry = tuple(np.argwhere(bad)[0].tolist())
-        where = f"{name}{list(entry)}" if entry else name
-        raise ValueError(f"{where} is {values[entry]}: it must be finite and fit into single precision, check the environment")
-
-
-def estimated_rewards(command: Command) -> NDArray[np.float64]:
-    """
-    What the next step is likely to pay if the command is fulfilled: the desired return per step of the desired horizon; zero
-    where it does not say.
-
-    :param command: ``n`` rows
-    :return: ``(n,)``
-    """
-    if not {"return", "horizon"} <= set(command.parts):
-        return np.zeros(len(command))
-    return np.nan_to_num(command.desired_return / command.desired_horizon)

@@ -14,20 +14,19 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
-from sb3_udrl.collectors.environments import MakeEnv
+from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.commands import CommandPart, CommandSampler
-from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.commands.command import Command
 from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
-from sb3_udrl.exploration.state_dependent_noise import make_noise
-from sb3_udrl.exploration.warm_up import UniformWarmUp, WarmUp, WarmUpFunction, make_warm_up, uniform_actions, widen
+from sb3_udrl.common.made_envs import MakeEnv
+from sb3_udrl.exploration import Exploration
+from sb3_udrl.exploration.warm_up import WarmUpFunction
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience import Obedience, ScoreCard
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
 from sb3_udrl.saving.checks import checked_array
 from sb3_udrl.saving.random_state import generator_state
-from sb3_udrl.spaces.actions import into_space
 
 _OF_THE_POLICY = ("policy_kwargs", "temperature")  # among obedience_kwargs
 _OF_OBEDIENCE = ("obedience", "_obedient_until", "_n_measured")
@@ -182,10 +181,11 @@ class UDRL(HindsightAlgorithm):
 
     def _setup_envs(self) -> None:
         super()._setup_envs()
-        self._warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
-        self._noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
-        self._temperature = np.resize(np.asarray(self.temperature, dtype=np.float32), (self.n_envs, 1))
-        self._epsilon = np.resize(np.asarray(self.epsilon, dtype=np.float64), self.n_envs) if np.any(self.epsilon) else None
+        self._exploration = self._new_exploration()
+
+    def _new_exploration(self) -> Exploration:
+        explorer = self.policy.explorer
+        return Exploration(self.warm_up, self.sde_share, self.temperature, self.epsilon, explorer, self.n_envs, self.rng)
 
     @property
     def _sides(self) -> bool:
@@ -222,30 +222,6 @@ class UDRL(HindsightAlgorithm):
         except TypeError as error:
             raise ValueError(f"obedience_kwargs={self.obedience_kwargs} do not fit Obedience: {error}") from error
 
-    @property
-    def score_card(self) -> ScoreCard:
-        return ScoreCard.from_plain(self._measured) if self._measured else super().score_card
-
-    @score_card.setter
-    def score_card(self, card: ScoreCard) -> None:
-        self._measured = card.to_plain()
-
-    def remember(self) -> None:
-        if self.obedience is None:
-            super().remember()
-        elif self.obedience.archive_episodes and self.policy.experience is not None:
-            self.policy.experience.remember(self.obedience.hindsight.totals())
-
-    def warn_beyond(self, command: Command) -> None:
-        for part, values in command.parts.items():
-            reach, value = self.score_card.reachable(part), float(values[0])
-            if reach is not None and not np.isnan(value) and not reach[0] <= value <= reach[1]:
-                warnings.warn(
-                    f"{part}={value:g} is beyond what this model delivered when it was measured, {reach[0]:g} to "
-                    f"{reach[1]:g}: see model.score_card",
-                    stacklevel=3,
-                )
-
     def check_arguments(self) -> None:
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience={self.patience}: must be at least 1, or None for a fixed number of gradient steps")
@@ -257,47 +233,19 @@ class UDRL(HindsightAlgorithm):
                 raise ValueError(f"{name}={getattr(self, name)}: every value must be finite and lie between 0 and {most}")
         super().check_arguments()
 
+    # Acting
+
     def begin_acting(self) -> None:
         if self.obedience is None:
-            self._act = self.policy.actor(self.rng, self._noise)
+            self._act = self.policy.actor(self.rng, self._exploration.noise)
         else:
-            self._act = cast(SideBySide, self.policy).actor(self.rng, self._noise, self.obedience.rng)
+            self._act = cast(SideBySide, self.policy).actor(self.rng, self._exploration.noise, self.obedience.rng)
 
     def choose_actions(self) -> NDArray[Any]:
-        """Actions of the behavior function, of the warm-up in its episodes, and random ones with probability epsilon."""
-        running = self._running
-        if self._noise is not None:
-            self._noise.renew(running.starts)
-        if running.warm_up.all():
-            return into_space(self._warm_up(self._last_obs, running.starts), self.action_space)  # type: ignore[arg-type]
-        temperature = self._temperature
-        if self.obedience is not None:
-            temperature = np.where(np.isnan(running.temperature), temperature, running.temperature)
-        actions = into_space(self._act(self._last_obs, running.command, temperature), self.action_space)
-        if running.warm_up.any():
-            tried = into_space(self._warm_up(self._last_obs, running.starts), self.action_space)  # type: ignore[arg-type]
-            actions[running.warm_up] = tried[running.warm_up]
-        if self._epsilon is not None:
-            random = self.rng.random(self.n_envs) < self._epsilon
-            actions[random] = uniform_actions(self.action_space, self.n_envs, self.rng)[random]
-        return actions
-
-    def randomness(self) -> dict[str, Any]:
-        states = super().randomness()
-        return states if self.obedience is None else {**states, "obedience": generator_state(self.obedience.rng)}
-
-    def set_randomness(self, states: Mapping[str, Any]) -> None:
-        super().set_randomness(states)
-        if self.obedience is not None:
-            self.obedience.rng.bit_generator.state = states["obedience"]
-
-    def exploration(self) -> dict[str, Any]:
-        warm_up = self._warm_up
-        return warm_up.state() if isinstance(warm_up, UniformWarmUp) and warm_up.mixed is not None else {}
-
-    def explore_as(self, exploration: Mapping[str, Any]) -> None:
-        if isinstance(self._warm_up, UniformWarmUp):
-            self._warm_up.restore(exploration)
+        running, observations = self._running, cast(Observation, self._last_obs)
+        return self._exploration.actions(
+            self._act, observations, running.command, running.temperature, running.starts, running.warm_up
+        )
 
     def begin_episodes(self, starts: NDArray[np.bool_]) -> None:
         starts = starts & ~self._begin_practice(starts)
@@ -309,7 +257,7 @@ class UDRL(HindsightAlgorithm):
             self.ask(starts, None)
         elif not len(self.outcomes) and not self.replay_buffer.has_differences():
             # where all went alike no command can ask for more, so look for something else (not in arXiv 1912.02877)
-            widen(self._warm_up)
+            self._exploration.warm_up.widen()
             self._running.begin(starts, None)
         else:
             self._running.begin(starts, self._sampled_command(starts))
@@ -327,6 +275,8 @@ class UDRL(HindsightAlgorithm):
                 command, greedy = obedience.draw_command(), obedience.rng.random() < 0.5
                 running.begin(np.arange(len(starts)) == env, command, 0.0 if greedy else usual)
         return running.practicing
+
+    # Learning
 
     def store(self, episode: Episode, env: int) -> None:
         if self.obedience is None:
@@ -354,23 +304,22 @@ class UDRL(HindsightAlgorithm):
         if self.num_timesteps < self._obedient_until:  # counted from zero again
             self._obedient_until = 0
         if self.obedience.archive_episodes == 0:
-            self._fill_archive(np.arange(self.replay_buffer.n_episodes))
+            self.obedience.fill(self.replay_buffer, np.arange(self.replay_buffer.n_episodes))
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
-        obedient = self._fit_obedient(self.obedience.due(n_collected), batch_size)
+        n_due = self.obedience.due(n_collected)
+        obedient = self.obedience.fit(n_due, batch_size, self._normalizer, self._current_progress_remaining)
         if self.obedience.n_practiced > self._n_measured:
-            self._measure(self.obedience.score_card())
+            self.score_card, self._n_measured = self.obedience.measured(), self.obedience.n_practiced
         return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
-    def _fill_archive(self, episodes: NDArray[np.int64]) -> None:
-        """Begin with episodes of a replay buffer that was filled, loaded or recorded."""
-        assert self.obedience is not None
-        for index in episodes:
-            self.obedience.add(self.replay_buffer.episode(index))
+    def remember(self) -> None:
+        if self.obedience is None:
+            super().remember()
+        elif self.obedience.archive_episodes and self.policy.experience is not None:
+            self.policy.experience.remember(self.obedience.hindsight.totals())
 
-    def _fit_obedient(self, gradient_steps: int, batch_size: int) -> FitReport:
-        assert self.obedience is not None
-        return self.obedience.fit(gradient_steps, batch_size, self._normalizer, self._current_progress_remaining)
+    # Learning from recordings
 
     def learners(self) -> dict[str, BehaviorPolicy]:
         if self.obedience is None:
@@ -380,13 +329,13 @@ class UDRL(HindsightAlgorithm):
 
     def begin_offline(self, episodes: NDArray[np.bool_]) -> None:
         if self.obedience is not None and self.obedience.archive_episodes == 0:
-            self._fill_archive(np.flatnonzero(episodes))
+            self.obedience.fill(self.replay_buffer, np.flatnonzero(episodes))
 
     def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
         report = super().train_offline(gradient_steps, batch_size)
         if self.obedience is None:
             return report
-        obedient = self._fit_obedient(gradient_steps, batch_size)
+        obedient = self.obedience.fit(gradient_steps, batch_size, self._normalizer, self._current_progress_remaining)
         return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
     def validate(self, best: NDArray[np.int64], all_: NDArray[np.int64]) -> dict[str, float]:
@@ -398,33 +347,58 @@ class UDRL(HindsightAlgorithm):
         loss, gain = obedient.loss_and_command_gain(batch, self.rng)
         return {**metrics, "obedient_validation_loss": loss, "obedient_command_gain": gain}
 
-    def _measure(self, card: ScoreCard) -> None:
-        """Take over what practice says of the model: its score card, and what to ask for instead where that helps."""
-        assert self.obedience is not None
-        self._measured, self._n_measured = card.to_plain(), self.obedience.n_practiced
-        for greedy in (False, True):
-            cast(SideBySide, self.policy).correct(greedy, calibration(*card.episodes(self.obedience.wanted, greedy)))
+    # What practice measured
+
+    @property
+    def score_card(self) -> ScoreCard:
+        return ScoreCard.from_plain(self._measured) if self._measured else super().score_card
+
+    @score_card.setter
+    def score_card(self, card: ScoreCard) -> None:
+        self._measured = card.to_plain()
+
+    def warn_beyond(self, command: Command) -> None:
+        for part, values in command.parts.items():
+            reach, value = self.score_card.reachable(part), float(values[0])
+            if reach is not None and not np.isnan(value) and not reach[0] <= value <= reach[1]:
+                warnings.warn(
+                    f"{part}={value:g} is beyond what this model delivered when it was measured, {reach[0]:g} to "
+                    f"{reach[1]:g}: see model.score_card",
+                    stacklevel=3,
+                )
+
+    # Copies that play, and resuming
+
+    def randomness(self) -> dict[str, Any]:
+        states = super().randomness()
+        return states if self.obedience is None else {**states, "obedience": generator_state(self.obedience.rng)}
+
+    def set_randomness(self, states: Mapping[str, Any]) -> None:
+        super().set_randomness(states)
+        if self.obedience is not None:
+            self.obedience.rng.bit_generator.state = states["obedience"]
+
+    def exploration(self) -> dict[str, Any]:
+        return self._exploration.warm_up.decided()
+
+    def explore_as(self, exploration: Mapping[str, Any]) -> None:
+        self._exploration.warm_up.restore(exploration)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_warm_up", "_noise", "_temperature", "_act", *_OF_OBEDIENCE]
+        return [*super()._excluded_save_params(), "_exploration", "_act", *_OF_OBEDIENCE]
 
     def further_state(self) -> dict[str, Any]:
         return {
-            "warm_up": self._warm_up.state() if isinstance(self._warm_up, WarmUp) else None,
-            "warm_up_name": self.warm_up if isinstance(self.warm_up, str) else None,
-            "noise": None if self._noise is None else {"share": self.sde_share, **self._noise.state()},
+            **self._exploration.state(),
             "obedience": None if self.obedience is None else self.obedience.state(),
             "practicing": self._running.practicing,
             "practice_temperature": np.nan_to_num(self._running.temperature),
         }
 
     def restore_further(self, state: Mapping[str, Any], same_envs: bool) -> Callable[[], None]:
-        warm_up = make_warm_up(self.warm_up, self.action_space, self.n_envs, self.rng)
-        if same_envs and isinstance(warm_up, WarmUp) and state["warm_up_name"] == self.warm_up:
-            warm_up.restore(state["warm_up"])
-        noise = make_noise(self.sde_share, self.policy.explorer, self.n_envs, self.rng)
-        if same_envs and noise is not None and state["noise"] is not None and state["noise"]["share"] == self.sde_share:
-            noise.restore(state["noise"])
+        exploration = self._new_exploration()
+        if same_envs:
+            exploration.restore(state)
         obedience, own_temperature = self.obedience, self._running.temperature
         if obedience is not None and state["obedience"] is not None:
             obedience = obedience.restored(state["obedience"])
@@ -434,7 +408,7 @@ class UDRL(HindsightAlgorithm):
                 own_temperature = np.where(practicing[:, None], temperature, np.nan).astype(np.float32)
 
         def commit() -> None:
-            self._warm_up, self._noise, self.obedience = warm_up, noise, obedience
+            self._exploration, self.obedience = exploration, obedience
             self._running.temperature = own_temperature
             self._obedient_until = self.num_timesteps
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.algorithms import ALGORITHMS
-from sb3_udrl.collectors.environments import made_by
 from sb3_udrl.commands.tracking import set_tracked_env
+from sb3_udrl.common.made_envs import made_by
 from sb3_udrl.zoo.hyperparams import hyperparams_path
 
 if TYPE_CHECKING:

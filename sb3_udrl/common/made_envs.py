@@ -1,0 +1,36 @@
+"""Environments that know how more like them are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gymnasium as gym
+from stable_baselines3.common.vec_env import VecEnv
+
+MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
+AnyEnv = TypeVar("AnyEnv", bound="gym.Env[Any, Any] | VecEnv")
+
+_ATTRIBUTE = "made_by"
+
+
+def made_by(make: MakeEnv, env: AnyEnv) -> AnyEnv:
+    """
+    Let an environment know how more like it are made.
+
+    :param make: a function without arguments
+    :param env: what it made, or the same in wrappers that SB3 puts around it by itself
+    :return: the environment
+    """
+    setattr(env, _ATTRIBUTE, make)
+    return env
+
+
+def maker_of(env: gym.Env[Any, Any] | VecEnv) -> MakeEnv | None:
+    """
+    The function that makes environments like this one, wrappers included, if it is known.
+
+    :param env: any environment
+    """
+    make: MakeEnv | None = vars(env).get(_ATTRIBUTE)
+    return make
