@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import threading
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from sb3_udrl.commands.parts import Step
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.film import to_jpeg
 
+_numbers = itertools.count()
 _drawing = threading.Lock()  # PyTorch's generator belongs to all tabs
 
 
@@ -69,8 +71,10 @@ class PlayedEpisode:
         if env.num_envs != 1:
             raise ValueError(f"env has {env.num_envs} environments: give one")
         self.model, self.env, self.seed, self.films = model, env, seed, films
+        self.number = next(_numbers)  # tells the episodes of this process apart
         self.moments: list[Moment] = []
-        self.pictures: list[bytes] = []  # as JPEG, of the steps that were filmed
+        self.pictures: list[bytes] = []  # as JPEG
+        self.filmed: list[int] = []  # the step that each of them shows
         self.ended = False
         self._asked_at = 0  # step since which the present command stands
         self._command = self._checked(command)
@@ -133,6 +137,7 @@ class PlayedEpisode:
     def _film(self) -> None:
         if self.films:
             self.pictures.append(to_jpeg(np.asarray(self.env.get_images()[0], dtype=np.uint8)))
+            self.filmed.append(len(self.moments))
 
     def achieved(self, part: str = "return") -> NDArray[np.float64]:
         """

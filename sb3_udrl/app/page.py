@@ -8,12 +8,13 @@ from typing import Any
 
 import streamlit as st
 
-from sb3_udrl.app import views
+from sb3_udrl.app import play, views
+from sb3_udrl.app.controls import Shown, command_sliders, how_to_play
 from sb3_udrl.app.models import GALLERY, CannotOpen, Listed, Opened, list_models, open_model
 
 VIEWS = {
-    "Run": views.run,
-    "Compare": views.compare,
+    "Run": play.run,
+    "Compare": play.compare,
     "Twenty episodes": views.twenty,
     "Command following": views.following,
     "About the model": views.about,
@@ -36,11 +37,11 @@ def main() -> None:
         st.error(str(error))
         return
     with st.sidebar:
-        asked = views.command_sliders(opened.model, "command")
-        how = views.how_to_play()
+        asked = command_sliders(opened.model, "command")
+        how = how_to_play()
     st.title(f"{opened.env_id}")
     view = st.radio("View", list(VIEWS), horizontal=True, key="view")
-    VIEWS[view](views.Shown(listed, opened, asked, how))
+    VIEWS[view](Shown(listed, opened, asked, how))
 
 
 def _chosen_model(folder: Path) -> Listed | None:
