@@ -5,7 +5,7 @@
 #   make test    style, types, documentation, a small benchmark and all tests
 #
 # All make their own virtual environment in .venv the first time.
-# Smaller targets: lint format type docs smoke pytest clean, and bench for the micro-benchmarks.
+# Smaller targets: lint format type docs smoke pytest clean, coverage, and bench for the micro-benchmarks.
 
 PYTHON ?= python3
 ENV_ID ?= CartPole-v1
@@ -21,7 +21,7 @@ SOURCES := sb3_udrl/zoo/hook/_sb3_udrl_autoload.py pyproject.toml constraints.tx
 # Networks this small are slower with more threads
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train demo test lint format type docs smoke pytest browser bench clean
+.PHONY: train demo test lint format type docs smoke pytest coverage bench clean
 
 train: $(VENV)/.train
 	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 $(TRAIN_ARGS) --eval-freq -1 --verbose 0 --progress -f $(RESULTS)
@@ -33,7 +33,10 @@ train: $(VENV)/.train
 demo: $(VENV)/.demo
 	$(RUN) sb3_udrl.app $(if $(MODELS),--models $(MODELS))
 
-test: lint type docs smoke pytest
+# The quick checks side by side, then all tests
+test: $(VENV)/.test
+	$(MAKE) --jobs=2 --output-sync=target lint type docs smoke
+	$(MAKE) pytest
 
 lint: $(VENV)/.test
 	$(RUN) ruff check .
@@ -54,12 +57,12 @@ smoke: $(VENV)/.test
 		&& $(RUN) sb3_udrl.benchmark smoke --output "$$output" \
 		&& $(RUN) sb3_udrl.benchmark.report "$$output" --output "$$output/report"
 
-# After the quick checks also under make -j, so that its summary comes last
-pytest: $(VENV)/.test lint type docs smoke
-	$(RUN) pytest -n auto -m "not browser" --cov --cov-fail-under=95
+pytest: $(VENV)/.test
+	$(RUN) pytest -n auto
 
-browser: $(VENV)/.test
-	$(RUN) pytest -m browser
+# Apart, since learning takes half as long again when it is traced
+coverage: $(VENV)/.test
+	$(RUN) pytest -n auto --cov --cov-fail-under=95
 
 bench: $(VENV)/.test
 	$(RUN) benchmarks

@@ -80,7 +80,7 @@ def the_exported_agent_obeys(names: Names, printed: str) -> None:
 
 def collectors_play(names: Names, printed: str) -> None:
     steps, episodes = map(int, printed.split())
-    assert steps == 10_000 and episodes > 50
+    assert steps == 4_000 and episodes > 50
 
 
 BEFORE: dict[str, Callable[[], None]] = {
