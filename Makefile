@@ -5,7 +5,7 @@
 #   make test    style, types, documentation, a small benchmark and all tests
 #
 # All make their own virtual environment in .venv the first time.
-# Smaller targets: lint format type docs smoke pytest clean, coverage, and bench for the micro-benchmarks.
+# Smaller targets: lint format type docs smoke pytest coverage pictures clean, and bench for the micro-benchmarks.
 
 PYTHON ?= python3
 ENV_ID ?= CartPole-v1
@@ -21,7 +21,7 @@ SOURCES := sb3_udrl/zoo/hook/_sb3_udrl_autoload.py pyproject.toml constraints.tx
 # Networks this small are slower with more threads
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train demo test lint format type docs smoke pytest coverage bench clean
+.PHONY: train demo test lint format type docs smoke pytest coverage pictures bench clean
 
 train: $(VENV)/.train
 	$(RUN) rl_zoo3.train --algo udrl --env $(ENV_ID) --seed 1 $(TRAIN_ARGS) --eval-freq -1 --verbose 0 --progress -f $(RESULTS)
@@ -63,6 +63,10 @@ pytest: $(VENV)/.test
 # Apart, since learning takes half as long again when it is traced
 coverage: $(VENV)/.test
 	$(RUN) pytest -n auto --cov --cov-fail-under=95
+
+# All that README and documentation show: pictures, tables of results, words per page
+pictures: $(VENV)/.test
+	$(VENV)/bin/python docs/pictures.py
 
 bench: $(VENV)/.test
 	$(RUN) benchmarks

@@ -7,11 +7,18 @@ if TYPE_CHECKING:
     from sb3_udrl.commands import Command
     from sb3_udrl.policies import CommandPolicy
     from sb3_udrl.udrl import UDRL
+    from sb3_udrl.udrlpg import UDRLPG
 
 __version__ = "0.1.0"
-__all__ = ["UDRL", "Command", "CommandPolicy", "EpisodicReplayBuffer"]
+__all__ = ["UDRL", "UDRLPG", "Command", "CommandPolicy", "EpisodicReplayBuffer"]
 
-_MODULES = {"UDRL": "udrl", "Command": "commands", "CommandPolicy": "policies", "EpisodicReplayBuffer": "buffers"}
+_MODULES = {
+    "UDRL": "udrl",
+    "UDRLPG": "udrlpg",
+    "Command": "commands",
+    "CommandPolicy": "policies",
+    "EpisodicReplayBuffer": "buffers",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,7 @@ def test_the_package_alone_loads_nothing():
 def test_public_names():
     import sb3_udrl.evaluation
 
-    assert sb3_udrl.__all__ == ["UDRL", "Command", "CommandPolicy", "EpisodicReplayBuffer"]
+    assert sb3_udrl.__all__ == ["UDRL", "UDRLPG", "Command", "CommandPolicy", "EpisodicReplayBuffer"]
     for module in (sb3_udrl, sb3_udrl.commands, sb3_udrl.evaluation, sb3_udrl.policies, sb3_udrl.buffers):
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name.isupper(), name

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -93,8 +94,22 @@ def keep(model: UDRL, path: Path, env_id: str, command: list[str]) -> None:
     for optimizer in model.policy.optimizers.values():  # of use to those alone who go on training
         optimizer.state.clear()
     model.save(path)
+    deflate(path.with_suffix(".zip"))
     noted = {"algo": "udrl", "env_id": env_id, "made_by": shlex.join(command)}
     path.with_suffix(".json").write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+
+
+def deflate(path: Path) -> None:
+    """
+    Make a saved model smaller. SB3 stores members as they are.
+
+    :param path: the file
+    """
+    with zipfile.ZipFile(path) as stored:
+        members = {info: stored.read(info) for info in stored.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as deflated:
+        for info, content in members.items():
+            deflated.writestr(info.filename, content)
 
 
 def distilled(teacher: UDRL, env_id: str, max_leaf_nodes: int = 64, n_rounds: int = 8, n_episodes: int = 8) -> UDRL:
