@@ -84,10 +84,11 @@ def results() -> None:
 
 def words() -> None:
     """Print how long the pages are, the longest first, and how fast the demo was."""
-    pages = sorted(all_pages(), key=lambda page: -page.n_words)
+    pages = sorted(all_pages(), key=lambda page: -page.n_words())
     for page in pages:
-        print(f"{page.n_words:6} {page.name}{' (generated)' if page.is_generated else ''}")
-    print(f"{sum(page.n_words for page in pages if not page.is_generated):6} in all, without generated pages")
+        print(f"{page.n_words():6} {page.name}{' (generated)' if page.is_generated else ''}")
+    written = sum(page.n_words() for page in pages if page.name.startswith("docs/") and not page.is_generated)
+    print(f"{written:6} in docs/, without generated pages")
     for figures in sorted(PICTURES.glob("app_figures*.json")):
         print(figures.read_text(), end="")
 

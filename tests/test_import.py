@@ -29,7 +29,10 @@ def test_the_package_alone_loads_nothing():
 
 
 def test_public_names():
+    import sb3_udrl.buffers
+    import sb3_udrl.commands
     import sb3_udrl.evaluation
+    import sb3_udrl.policies
 
     assert sb3_udrl.__all__ == ["UDRL", "UDRLPG", "Command", "CommandPolicy", "EpisodicReplayBuffer"]
     for module in (sb3_udrl, sb3_udrl.commands, sb3_udrl.evaluation, sb3_udrl.policies, sb3_udrl.buffers):
