@@ -70,7 +70,7 @@ def trained(env_id="AppCounter-v0", policy="CommandPolicy", **kwargs):
 
 
 def write_models(folder):
-    """A network, a forest, one that cannot be shown, a broken file, and one whose environment nobody noted."""
+    """A network, a forest, one that cannot be shown, a broken file, and one whose environment nobody noted; the folder."""
     trained().save(folder / "network")
     trained(policy="ForestPolicy").save(folder / "forest")
     trained(commands=["return", "horizon"]).save(folder / "partial")
@@ -81,3 +81,4 @@ def write_models(folder):
         noted = {"env_id": f"App{env_id}-v0", "made_by": f"python make.py {name}"}
         (folder / f"{name}.json").write_text(json.dumps(noted))
     (folder / "nameless.zip").write_bytes((folder / "network.zip").read_bytes())
+    return folder

@@ -25,9 +25,7 @@ from sb3_udrl.obedience.score_card import make_score_card
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models")
-    write_models(path)
-    return path
+    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

@@ -15,9 +15,7 @@ FASTEST = "as fast as possible"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models")
-    write_models(path)
-    return path
+    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
