@@ -5,6 +5,7 @@ import pytest
 
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
 from sb3_udrl.udrlpg.policy_buffer import PolicyBuffer
+from sb3_udrl.udrlpg.practice import newest_by_band, values_to_practice
 from sb3_udrl.udrlpg.sampling import SAMPLINGS
 
 
@@ -52,6 +53,39 @@ def test_what_may_be_the_best_is_looked_at_again_until_it_is_known():
         policies.evaluate_again(1, 5.0, 10)
     assert policies.most_promising(nobody, 3) == 2
     assert policies.most_promising(nobody, 1) is None
+
+
+def test_what_is_known_well_enough_is_not_looked_at_more_often():
+    """Two looks show the same return, which leaves no doubt."""
+    policies = buffer_of([1.0, 5.0, 3.0])
+    policies.evaluate_again(1, 5.0, 10)
+    assert policies.most_promising(np.zeros(0, dtype=np.int64), 20) == 2
+
+
+def test_a_quarter_of_the_draws_is_of_practice_and_spread_over_its_bands():
+    """Of 40 in one band and one in another, the newest four and this one share it by bands."""
+    policies = buffer_of(np.linspace(0, 100, 200))
+    for _ in range(40):
+        policies.add(np.array([-1], np.float32), 20.0, 10, practiced=True)
+    policies.add(np.array([-2], np.float32), 80.0, 10, practiced=True)
+    drawn = policies.weights[policies.draws(100, 200).ravel(), 0]
+    uniform = 0.75 / 100  # of each stored policy: the buffer holds 100
+    assert (drawn == -2).mean() == pytest.approx(0.125 + uniform, abs=0.02)
+    assert (drawn == -1).mean() == pytest.approx(0.125 + 40 * uniform, abs=0.03)
+
+
+def test_practice_fills_the_widest_gaps_and_the_whole_range():
+    rng = np.random.default_rng(0)
+    practiced = np.concatenate((np.linspace(0, 40, 50), np.linspace(60, 100, 50)))
+    asked = values_to_practice(np.linspace(0, 100, 101), practiced, 2_000, rng)
+    in_gap = (asked > 40) & (asked < 60)
+    assert 0.55 < in_gap.mean() < 0.65  # half of all and a fifth of the other half
+    assert asked.min() < 5 and asked.max() > 95
+    assert ((1 <= asked) & (asked <= 100)).all()  # not the lowest hundredth
+
+
+def test_the_newest_of_each_band():
+    assert newest_by_band(np.array([0.0] * 6 + [1.0] * 2 + [0.0])).tolist() == [3, 4, 5, 6, 7, 8]
 
 
 def test_the_oldest_are_dropped_but_for_the_best():

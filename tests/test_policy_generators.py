@@ -11,7 +11,7 @@ from sb3_udrl.udrlpg import GeneratorPolicy
 from sb3_udrl.udrlpg.generators import TileGenerator
 from sb3_udrl.udrlpg.network import PolicyNetwork
 from sb3_udrl.udrlpg.policy_buffer import PolicyBuffer
-from sb3_udrl.udrlpg.return_scale import ReturnScale
+from sb3_udrl.udrlpg.return_scale import ReturnScale, places_of
 
 
 @pytest.mark.parametrize("net_arch", [[], [4], [6, 5]], ids=str)
@@ -73,6 +73,32 @@ def test_returns_are_read_on_a_scale_that_follows_the_data():
     np.testing.assert_allclose(
         scale.inputs(scale.values_of(np.array([-50.0, 50.0, 150.0, 250.0])))[:, 0], [-1, 0, 1, 2], atol=0.05
     )
+
+
+def test_policies_that_crowd_are_told_apart():
+    """90 of 100 policies share the upper hundredth of the range, which is half of the scale but for a tenth."""
+    values = np.concatenate((np.linspace(0, 98, 10), np.linspace(99, 100, 90)))
+    places = places_of(values)
+    assert places[0] == -1 and places[-1] == 1 and (np.diff(places) > 0).all()
+    assert np.ptp(places[10:]) == pytest.approx(0.9 + 0.01, abs=0.03)
+
+
+def test_beyond_the_best_the_scale_goes_on_as_it_ends():
+    """Nine tenths of the policies lie far below: asking for half the spread more is one unit more."""
+    scale = ReturnScale()
+    values = np.concatenate((np.linspace(0, 50, 90), np.linspace(99, 100, 20)))
+    scale.update(values, values)
+    assert scale.spread < 20
+    np.testing.assert_allclose(scale.inputs(np.array([100, 100 + scale.spread / 2]))[:, 0], [1, 2], atol=1e-5)
+
+
+def test_returns_and_values_lead_back_to_each_other():
+    """Also where survival pays so much that policies of a higher value earn less."""
+    scale, rng = ReturnScale(), np.random.default_rng(0)
+    values = rng.uniform(0, 50, 300)
+    scale.update(values, values + np.where(values < 10, 1000, 100))
+    wanted = np.array([-20.0, 5.0, 30.0, 49.0, 80.0])
+    np.testing.assert_allclose(scale.values_of(scale.returns_of(wanted)), wanted, atol=1e-4)
 
 
 def test_returns_that_hold_a_survival_bonus_find_the_value_that_goes_with_them():

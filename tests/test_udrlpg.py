@@ -16,9 +16,11 @@ from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_udrl import UDRL
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.evaluation.following import CommandFollowingCallback, command_following
 from sb3_udrl.udrlpg import UDRLPG
+from sb3_udrl.udrlpg.played import PRACTICE
 
 TINY = {
     "learning_starts": 16,
@@ -154,6 +156,43 @@ def test_shares_of_what_is_evaluated_again():
     assert 0.35 < n_again / episodes[0.5][0] < 0.65
 
 
+def test_practice_is_without_noise():
+    """What was practiced is what the generator makes of what was asked."""
+    model = tiny_generator(make_vec(FixedStart, 2), noise=100.0, practice=0.5)
+    seen = []
+
+    def look(callback):
+        played, policy = model._played, model.policy
+        for env in np.flatnonzero(played.numbers == PRACTICE):
+            if model._running.starts[env]:
+                asked = model._running.asked["return"][env : env + 1]
+                seen.append(np.abs(policy.generate(asked)[0] - played.weights[env]).max())
+
+    model.learn(600, callback=Recorder(look))
+    practiced = model.hindsight._used("practiced")
+    assert 0.2 < practiced.mean() < 0.6
+    size = np.abs(model.hindsight.weights).mean(1)
+    assert size[practiced == 1].max() < size[practiced == 0].mean()
+    assert len(seen) == 0 or max(seen) < 1e-6
+
+
+def test_the_best_is_asked_for_where_survival_pays():
+    """Standing still for 1,000 steps earns more than what moves, yet the command is for the best without that."""
+    model = tiny_generator(make_vec(FixedStart, 2), survival_bonus=1.0, learning_starts=16)
+    weights = np.zeros(model.policy.network.n_weights, np.float32)
+    for number in range(20):
+        model.hindsight.add(weights, 1_000.0 + number, 1_000)
+    model.hindsight.add(weights + 1, 150.0, 100)
+    model.train(1, 8)
+    asked = model.policy.own_command()["return"].astype(float)
+    assert model.policy.return_scale.values_of(asked) == pytest.approx(50.0, abs=0.01)
+
+
+def test_beyond_best_needs_policies_to_start_from():
+    with pytest.raises(ValueError, match='for a UDRL, choose "adaptive"'):
+        UDRL("MlpPolicy", make_vec(Scripted), command_sampler="beyond_best")
+
+
 def test_the_survival_bonus_is_not_counted():
     """All rewards are 1, so nothing is left; returns stay those of the environment."""
     model = tiny_generator(make_vec(Scripted, 2, lengths=(4, 7), rewards=(1.0,)), survival_bonus=1.0, reevaluation=0.0).learn(
@@ -276,7 +315,7 @@ def test_command_samplers(sampler):
         assert set(model.outcomes.asked("return")) == {3.0} and model.policy.own_command()["return"] == 3.0
 
 
-@pytest.mark.parametrize("sampling", ["mixed_bands", "weighted_bands", "even_bands", "weighted", "uniform"])
+@pytest.mark.parametrize("sampling", ["weighted_bands", "even_bands", "weighted", "uniform"])
 def test_every_strategy_of_sampling(sampling):
     assert tiny_generator(make_vec(FixedStart, 2), sampling=sampling).learn(160)._n_updates > 0
 
@@ -296,6 +335,7 @@ def test_observations_that_are_not_flat_are_refused():
         ({"noise": -1.0}, "noise=-1.0"),
         ({"noise": float("nan")}, "noise=nan"),
         ({"reevaluation": 1.0}, "reevaluation=1.0"),
+        ({"practice": -0.1}, "practice=-0.1"),
         ({"episodes_per_policy": 0}, "episodes_per_policy=0"),
         ({"survival_bonus": float("inf")}, "survival_bonus=inf"),
         ({"sampling": "best"}, "choose one of"),

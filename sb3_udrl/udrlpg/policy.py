@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.common.utils import update_learning_rate
+from torch import nn
 
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
@@ -128,12 +129,11 @@ class GeneratorPolicy(GradientPolicy):
         values = policies.values()
         self.return_scale.update(values, policies.returns)
         self.best_weights.copy_(th.from_numpy(policies.weights[values.argmax()]))
-        inputs = self.return_scale.inputs(values)
+        inputs = th.as_tensor(self.return_scale.inputs(values), device=self.device)
+        targets = th.as_tensor(policies.weights / self.network.scale, device=self.device)
         losses = []
-        for rows in policies.draws(options.gradient_steps, options.batch_size):
-            command, target = (th.as_tensor(part[rows], device=self.device) for part in (inputs, policies.weights))
-            loss = (self.generator(command) - target / th.as_tensor(self.network.scale, device=self.device)).square().mean()
-            losses.append(self.gradient_step(loss))
+        for rows in th.as_tensor(policies.draws(options.gradient_steps, options.batch_size), device=self.device):
+            losses.append(self.gradient_step(nn.functional.mse_loss(self.generator(inputs[rows]), targets[rows])))
         return FitReport(len(losses), {"loss": float(th.stack(losses).mean())} if losses else {})
 
     def generate_policy(self, desired_return: float) -> ActorCriticPolicy:

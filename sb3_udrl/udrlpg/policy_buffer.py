@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.saving.checks import checked_array, checked_count
-from sb3_udrl.udrlpg.sampling import SAMPLINGS
+from sb3_udrl.udrlpg.practice import newest_by_band
+from sb3_udrl.udrlpg.return_scale import places_of
+from sb3_udrl.udrlpg.sampling import SAMPLINGS, even_bands
 
 Floats = NDArray[np.float64]
 
 _KEPT = 0.1  # share of the policies, the best, that age does not drop
+_PRACTICE_SHARE = 0.25  # of the policies that are learned from
+_NEGLIGIBLE = 0.01  # an error that is known well enough, as a share of the range of returns
 _FEWEST = 10  # policies that were evaluated again, before their deviations say something of the others
 _ARRAYS = {  # by name: letter of the dtype
     "weights": "f",
@@ -25,6 +29,7 @@ _ARRAYS = {  # by name: letter of the dtype
     "lengths": "f",  # mean length
     "counts": "i",  # episodes
     "ids": "i",  # ascending with time
+    "practiced": "i",  # 1 for those that were generated without noise
 }
 
 
@@ -101,19 +106,21 @@ class PolicyBuffer:
         """Number of steps that the stored policies played."""
         return round(float((self.lengths * self.counts).sum()))
 
-    def add(self, weights: NDArray[np.float32], episode_return: float, length: int) -> int:
+    def add(self, weights: NDArray[np.float32], episode_return: float, length: int, practiced: bool = False) -> int:
         """
         Store a policy after its first episode.
 
         :param weights: ``(n_weights,)``
         :param episode_return: what it earned
         :param length: steps of the episode
+        :param practiced: whether it was generated without noise
         :return: its number, for :meth:`evaluate_again`
         """
         row = self._free_row()
         self._rows["weights"][row] = weights
         first = {"mean": episode_return - self.survival_bonus * length, "squares": 0.0, "returns": episode_return}
-        for name, value in {**first, "lengths": length, "counts": 1, "ids": self._n_added}.items():
+        further = {"lengths": length, "counts": 1, "ids": self._n_added, "practiced": practiced}
+        for name, value in {**first, **further}.items():
             self._rows[name][row] = value
         self._n = max(self._n, row + 1)
         self._n_added += 1
@@ -199,21 +206,38 @@ class PolicyBuffer:
         :return: its number, None if all are known well enough
         """
         n_running = (self._used("ids")[:, None] == running).sum(1)
-        open_ones = self.counts + n_running < max_evaluations
+        certain = self.errors() < _NEGLIGIBLE * np.ptp(self.means())
+        open_ones = self.counts + n_running < np.where(certain, min(2, max_evaluations), max_evaluations)
         if not open_ones.any():
             return None
         optimistic = np.where(open_ones, self.means() + self.errors() / 2, -np.inf)
         return int(self._used("ids")[optimistic.argmax()])
 
+    def _practiced(self) -> NDArray[np.int64]:
+        """Rows of the policies that were generated without noise, oldest first."""
+        rows = np.flatnonzero(self._used("practiced"))
+        return rows[np.argsort(self._used("ids")[rows])]
+
+    def practiced_values(self) -> Floats:
+        """Values of the policies that were generated without noise, oldest first."""
+        return self.values()[self._practiced()]
+
     def draws(self, n: int, batch_size: int) -> NDArray[np.int64]:
         """
-        Rows of policies to learn from.
+        Rows of policies to learn from. A quarter of them were generated without noise and are spread over all bands: these
+        show what the generator delivers, whereas policies with noise are worse than what they were made from.
 
         :param n: number of batches
         :param batch_size: policies in each
         :return: ``(n, batch_size)``
         """
-        probabilities = SAMPLINGS[self.sampling](self.values())
+        places = places_of(self.values())
+        probabilities = SAMPLINGS[self.sampling](places)
+        practiced = self._practiced()
+        if len(practiced):
+            rows = practiced[newest_by_band(places[practiced])]
+            probabilities *= 1 - _PRACTICE_SHARE
+            probabilities[rows] += _PRACTICE_SHARE * even_bands(places[rows])
         return self.rng.choice(self._n, size=(n, batch_size), p=probabilities)
 
     # As the stored steps of other algorithms
@@ -257,7 +281,12 @@ class PolicyBuffer:
             for name, kind in _ARRAYS.items()
         }
         counts, ids = other._rows["counts"], other._rows["ids"]
-        if (counts < 1).any() or (other._rows["squares"] < 0).any() or len(np.unique(ids)) < n:
+        if (
+            (counts < 1).any()
+            or not np.isin(other._rows["practiced"], (0, 1)).all()
+            or (other._rows["squares"] < 0).any()
+            or len(np.unique(ids)) < n
+        ):
             raise ValueError("its numbers of episodes, or its policies, are damaged")
         other._n = n
         other._n_added = checked_count(state, "n_added")

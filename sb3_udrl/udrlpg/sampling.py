@@ -35,16 +35,6 @@ def even_bands(values: Floats) -> Floats:
     return _over_bands(values, 0.0)
 
 
-def mixed_bands(values: Floats) -> Floats:
-    """
-    A quarter of the draws from all bands alike, so that low returns can be asked for, too; the others by weighted bands.
-
-    :param values: of the policies, ``(n,)``
-    :return: probabilities, ``(n,)``
-    """
-    return 0.75 * weighted_bands(values) + 0.25 * even_bands(values)
-
-
 def weighted(values: Floats) -> Floats:
     """
     Policies by their rank, which is brought to the number of bands so that the best hundredth gets as much as the best band.
@@ -74,7 +64,6 @@ def _over_bands(values: Floats, preference: float) -> Floats:
 
 
 SAMPLINGS: dict[str, Callable[[Floats], Floats]] = {
-    "mixed_bands": mixed_bands,
     "weighted_bands": weighted_bands,
     "even_bands": even_bands,
     "weighted": weighted,

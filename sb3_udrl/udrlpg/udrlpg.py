@@ -19,9 +19,10 @@ from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.policies import FitOptions, FitReport
 from sb3_udrl.saving.checks import checked_array
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
-from sb3_udrl.udrlpg.played import NEW, UNSTORED, PlayedPolicies
+from sb3_udrl.udrlpg.played import NEW, PRACTICE, UNSTORED, PlayedPolicies
 from sb3_udrl.udrlpg.policy import GeneratorPolicy
 from sb3_udrl.udrlpg.policy_buffer import PolicyBuffer
+from sb3_udrl.udrlpg.practice import values_to_practice
 from sb3_udrl.udrlpg.sampling import SAMPLINGS
 from sb3_udrl.udrlpg.spaces import check_flat, flat_inputs
 
@@ -47,11 +48,13 @@ class UDRLPG(CommandedAlgorithm):
     :param initial_policies: number of random policies before the first training
     :param noise: deviation of the noise on generated weights, in units of each weight's initial scale
     :param reevaluation: share of the episodes in which the most promising stored policy is evaluated again
+    :param practice: share of the other episodes that are played without noise, by policies for any return that was seen, so
+        that these are learned to be delivered
     :param episodes_per_policy: number of episodes that each new policy plays
     :param survival_bonus: reward that is paid for each step that an episode goes on, which is not counted in comparing
         policies: else standing still is better than a walk that ends. Commands and all that is reported are returns with it
     :param sampling: which policies are learned from: ``"weighted_bands"`` of return, the higher the more often;
-        ``"even_bands"``; ``"mixed_bands"``, some of both; ``"weighted"`` by rank without bands; ``"uniform"``
+        ``"even_bands"``; ``"weighted"`` by rank without bands; ``"uniform"``. A quarter are those of practice in any case
     :param command_sampler: who decides what is asked for: ``"beyond_best"``, ``"adaptive"``, ``"joint"``,
         ``"mean_plus_std"``, ``"fixed"``, ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class
     :param command_sampler_kwargs: its arguments
@@ -84,9 +87,10 @@ class UDRLPG(CommandedAlgorithm):
         initial_policies: int = 16,
         noise: float = 0.5,
         reevaluation: float = 0.2,
+        practice: float = 0.2,
         episodes_per_policy: int = 1,
         survival_bonus: float = 0.0,
-        sampling: str = "mixed_bands",
+        sampling: str = "weighted_bands",
         command_sampler: str | type[CommandSampler] = "beyond_best",
         command_sampler_kwargs: dict[str, Any] | None = None,
         max_episode_steps: int = 100_000,
@@ -119,7 +123,8 @@ class UDRLPG(CommandedAlgorithm):
             device=device,
             seed=seed,
         )
-        self.initial_policies, self.noise, self.reevaluation = initial_policies, noise, reevaluation
+        self.initial_policies, self.noise = initial_policies, noise
+        self.reevaluation, self.practice = reevaluation, practice
         self.episodes_per_policy, self.survival_bonus, self.sampling = episodes_per_policy, survival_bonus, sampling
         if _init_setup_model:
             self._setup_model()
@@ -148,8 +153,9 @@ class UDRLPG(CommandedAlgorithm):
             raise ValueError(f"initial_policies={self.initial_policies}: must be at most buffer_size={self.buffer_size}")
         if not (np.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"noise={self.noise}: must be finite and at least 0")
-        if not 0 <= self.reevaluation < 1:
-            raise ValueError(f"reevaluation={self.reevaluation}: must be at least 0 and below 1")
+        for name in ("reevaluation", "practice"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 0 and below 1")
         if not np.isfinite(self.survival_bonus):
             raise ValueError(f"survival_bonus={self.survival_bonus}: must be finite")
         if self.sampling not in SAMPLINGS:
@@ -191,6 +197,7 @@ class UDRLPG(CommandedAlgorithm):
             self._running.begin(starts, None)
             return
         starts = starts & ~self._evaluate_again(starts)
+        starts = starts & ~self._practice(starts)
         if starts.any():
             self._try_beyond(starts)
 
@@ -205,7 +212,7 @@ class UDRLPG(CommandedAlgorithm):
         """Play the episodes that start in some environments by given policies."""
         self._played.weights[envs] = weights
         self._played.numbers[envs] = number
-        self._played.left[envs] = self.episodes_per_policy - 1 if number == NEW else 0
+        self._played.left[envs] = self.episodes_per_policy - 1 if number in (NEW, PRACTICE) else 0
 
     def _evaluate_again(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Let the most promising policies play some of the episodes that start. Which ones."""
@@ -218,6 +225,18 @@ class UDRLPG(CommandedAlgorithm):
         if again.any():
             self._running.begin(again, None)
         return again
+
+    def _practice(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Play some of the episodes that start by policies without noise, for any return that was seen. Which ones."""
+        policies, scale = self.hindsight, self.policy.return_scale
+        practice = starts & (self.rng.random(self.n_envs) < self.practice) & (policies.n_episodes > 0)
+        n = int(practice.sum())
+        if n:
+            values = values_to_practice(policies.values(), policies.practiced_values(), n, self.rng)
+            command = self.policy.initial_command(n, {"return": scale.returns_of(values)})
+            self._play(practice, self.policy.generate(command["return"]), PRACTICE)
+            self._running.begin(practice, command)
+        return practice
 
     def _try_beyond(self, starts: NDArray[np.bool_]) -> None:
         """Play new policies: those generated for what the command sampler asks, with noise."""
@@ -238,8 +257,8 @@ class UDRLPG(CommandedAlgorithm):
             return
         if number >= 0 and policies.evaluate_again(number, total, len(episode)):
             return
-        played.numbers[env] = policies.add(played.weights[env], total, len(episode))
-        if not self._running.warm_up[env]:
+        played.numbers[env] = policies.add(played.weights[env], total, len(episode), number == PRACTICE)
+        if number == NEW and not self._running.warm_up[env]:  # practice says nothing of what the sampler asks for
             self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
 
     def fit(self, gradient_steps: int, batch_size: int, learning_rate: float) -> FitReport:
