@@ -16,7 +16,7 @@ from sb3_udrl.app.models import GALLERY
 from sb3_udrl.evaluation import command_following
 from sb3_udrl.evaluation.environments import Settings, make_evaluation_env
 from sb3_udrl.evaluation.plots import plot_command_following
-from sb3_udrl.evaluation.report import film_three
+from sb3_udrl.evaluation.report import film_commands
 from sb3_udrl.explain import (
     command_grid,
     contributions,
@@ -40,8 +40,9 @@ RESULTS = ROOT / "docs" / "results"
 
 def film() -> None:
     """Three commands side by side, the first thing that README shows."""
-    env = make_evaluation_env("LunarLander-v3", 0, Settings(env_kwargs={"render_mode": "rgb_array"}))
-    film_three(UDRL.load(GALLERY / "lunarlander_network", env, trusted=[]), env, PICTURES / "three_commands.gif")
+    env = make_evaluation_env("CartPole-v1", 0, Settings(env_kwargs={"render_mode": "rgb_array"}))
+    model = UDRL.load(GALLERY / "cartpole_network", env, trusted=[])
+    film_commands(model, env, PICTURES / "three_commands.gif", model.command_space.make({"return": [50, 150, 400]}, 3))
 
 
 def obedience() -> None:

@@ -107,7 +107,8 @@ def opened(browser, address, width, height):
 
 
 def step_of(page):
-    return int(page.locator("img.episode").first.get_attribute("alt").rpartition(" ")[2])
+    text = page.locator("img.episode").first.get_attribute("alt")  # none before the first picture
+    return int(text.rpartition(" ")[2]) if text else -1
 
 
 def wait_for_step(page, least):
@@ -147,8 +148,8 @@ def test_a_visit(browser, address):
 
     page.get_by_role("button", name="Start", exact=True).click()
     wait_for_step(page, 2)
-    page.screenshot(path=PICTURES / "app_run.png")
     figures["pictures per second, LunarLander-v3"] = round(page.evaluate(COUNT_PICTURES), 1)
+    page.screenshot(path=PICTURES / "app_run.png")
     page.get_by_role("button", name="Reset", exact=True).click()
     settled(page)
     expect_step(page, 0)
@@ -156,15 +157,18 @@ def test_a_visit(browser, address):
     expect_step(page, 1)
     page.get_by_role("button", name="Start", exact=True).click()
     wait_for_step(page, 2)
+    reasons = page.get_by_text("Why this action?")
+    expect(reasons).to_have_count(0)  # while it plays
     page.get_by_role("button", name="Pause", exact=True).click()
-    expect(page.get_by_text("Why this action?")).to_be_visible()  # not while it plays
+    expect(reasons).to_be_visible()
     settled(page)
     paused = step_of(page)
     time.sleep(1)
     assert step_of(page) == paused
 
-    page.get_by_text("Why this action?").click()
+    reasons.click()
     expect(page.get_by_text("it chose action")).to_be_visible()
+    expect(page.locator('[data-testid="stExpander"] img')).to_be_visible()
     page.screenshot(path=PICTURES / "app_why.png", full_page=True)
     page.get_by_text("Export the episode").click()
     page.get_by_text("GIF", exact=True).click()

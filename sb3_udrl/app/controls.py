@@ -85,10 +85,15 @@ def _slider(part: Range, key: str) -> float:
     return value
 
 
-def how_to_play() -> How:
-    """The widgets that say how episodes are played."""
+def how_to_play(model: CommandedAlgorithm) -> How:
+    """
+    The widgets that say how episodes are played.
+
+    :param model: by its score card, actions are greedy or sampled at first
+    """
     st.subheader("Play")
-    actions = st.radio("Actions", ["greedy", "sampled"], horizontal=True, key="actions")
+    draws = len(model.score_card) > 0 and not model.score_card.obeys_greedily()
+    actions = st.radio("Actions", ["greedy", "sampled"], index=int(draws), horizontal=True, key=f"actions_{draws}")
     seed = st.number_input("Seed", 0, 1_000_000, 0, key="seed")
     speed = st.select_slider("Speed", list(_SPEEDS), "real time", key="speed")
     return How(actions == "greedy", int(seed), _SPEEDS[speed])

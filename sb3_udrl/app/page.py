@@ -20,7 +20,7 @@ VIEWS = {
     "About the model": views.about,
 }
 
-_KEPT = ("environment", "model", "env_id", "view", "actions", "seed", "speed")  # widgets that do not belong to the model
+_KEPT = ("environment", "model", "env_id", "view", "seed", "speed")  # widgets that do not belong to the model
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         return
     with st.sidebar:
         asked = command_sliders(opened.model, "command")
-        how = how_to_play()
+        how = how_to_play(opened.model)
     st.title(f"{opened.env_id}")
     view = st.radio("View", list(VIEWS), horizontal=True, key="view")
     VIEWS[view](Shown(listed, opened, asked, how))

@@ -152,8 +152,8 @@ def _advance(episodes: Sequence[PlayedEpisode], shown: Shown) -> float:
 def _show_figures(episode: PlayedEpisode) -> None:
     achieved = episode.achieved()
     st.metric("Achieved return", f"{achieved[-1] if len(achieved) else 0:.1f}")
-    remaining = {f"remaining {name}": values for name, values in episode.remaining().items()}
-    table = pd.DataFrame({"achieved return": achieved, **remaining}).dropna(axis=1, how="all")
+    remaining = {f"{name} left": values for name, values in episode.remaining().items()}
+    table = pd.DataFrame({"return so far": achieved, **remaining}).dropna(axis=1, how="all")
     st.line_chart(table, x_label="step", height=220)
     if episode.ended and episode.outcomes():
         st.markdown("**The episode has ended**")

@@ -92,7 +92,7 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             deviations, achieved, output / "relative_commands.png", f"UDRL on {args.env}: relative commands"
         )
     if args.film:
-        film_three(model, env, output / "three_commands.gif")
+        film_commands(model, env, output / "three_commands.gif", commands_to_show(model, 3))
     evaluations = args.model.parent / "evaluations.npz"
     if evaluations.exists():
         with np.load(evaluations) as logged:
@@ -117,18 +117,20 @@ def asked_against_got(followings: dict[str, PartFollowing], part: str) -> str:
     return "\n".join(lines)
 
 
-def film_three(model: CommandedAlgorithm, env: VecEnv, path: Path) -> None:
+def film_commands(model: CommandedAlgorithm, env: VecEnv, path: Path, commands: Command) -> None:
     """
-    Film three commands side by side, from low to high, with what was asked for and achieved above each.
+    Film commands side by side, with what was asked for and achieved above each. Actions are drawn where that obeys better by
+    the model's score card.
 
     :param model: the model
     :param env: renders arrays
     :param path: ``.gif`` file to write
+    :param commands: a row for each
     """
-    commands = commands_to_show(model, 3)
-    part = "advantage" if model.policy.experience is None else model.policy.experience.names[0]
-    films = [film(model, env, commands.rows([i]), deterministic=True) for i in range(3)]
-    titles = [f"{part} {asked:.0f}: got {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
+    part = next(name for name in commands.parts if commands.asks_for(name)[0])
+    greedy = not len(model.score_card) or model.score_card.obeys_greedily(part)
+    films = [film(model, env, commands.rows([i]), deterministic=greedy) for i in range(len(commands))]
+    titles = [f"asked for {part} {asked:.0f}, got {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
     fps = steps_per_second(env)
     every = max(1, round(fps / 15))  # a GIF shows no more per second
     write_gif(side_by_side([one.pictures[::every] for one in films], titles), path, fps / every)
