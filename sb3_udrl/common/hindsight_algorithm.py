@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
@@ -15,7 +16,7 @@ from sb3_udrl.common.arguments import make_replay_buffer
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.common.made_envs import MakeEnv
 from sb3_udrl.common.offline import OfflineLearning
-from sb3_udrl.common.older_files import stored_episodes, upgrade_settings
+from sb3_udrl.common.older_files import stored_episodes, upgrade_network, upgrade_settings
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies import BehaviorPolicy
 
@@ -47,8 +48,18 @@ class HindsightAlgorithm(CommandedAlgorithm, OfflineLearning):
         self.replay_buffer_class, self.replay_buffer_kwargs = replay_buffer_class, replay_buffer_kwargs
 
     def _setup_model(self) -> None:
-        upgrade_settings(self)
+        if not hasattr(self, "policy"):  # else it is made anew
+            upgrade_settings(self)
         super()._setup_model()
+
+    def set_parameters(
+        self, load_path_or_dict: str | dict[str, Any], exact_match: bool = True, device: th.device | str = "auto"
+    ) -> None:
+        """Load weights, as in SB3; those of earlier revisions get the network that they are of."""
+        weights = load_path_or_dict.get("policy", ()) if isinstance(load_path_or_dict, dict) else ()
+        if upgrade_network(self, weights):
+            self._setup_model()
+        super().set_parameters(load_path_or_dict, exact_match, device)
 
     def make_command_space(self) -> CommandSpace:
         return make_command_space(self.commands)

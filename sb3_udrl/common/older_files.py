@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from sb3_udrl.commands.outcomes import Outcome
 from sb3_udrl.exploration.warm_up import WARM_UPS
 from sb3_udrl.labels import AdvantageLabeler, Hindsight
 from sb3_udrl.labels.advantage import Progress, RememberedEpisode
-from sb3_udrl.policies.older_kwargs import upgrade_policy_kwargs
+from sb3_udrl.policies.older_kwargs import upgrade_extractor, upgrade_policy_kwargs
 from sb3_udrl.saving.archive import is_archive
 from sb3_udrl.saving.random_state import generator_state
 
@@ -60,6 +61,19 @@ def upgrade_settings(model: HindsightModel) -> None:
         relative = np.isinf(desired_horizon)
         asked = {"advantage": desired_return} if relative else {"return": desired_return, "horizon": desired_horizon}
         model.outcomes.rows.append(Outcome(asked, {"return": achieved_return, "horizon": achieved_horizon}))
+
+
+def upgrade_network(model: HindsightModel, weights: Iterable[str]) -> bool:
+    """
+    Bring the arguments of the behavior function to weights of an earlier revision.
+
+    :param model: with the arguments of today
+    :param weights: their names, as a file holds them
+    :return: whether these are others now, and the behavior function is to be made anew
+    """
+    before = model.policy_kwargs
+    model.policy_kwargs = upgrade_extractor(before, model.observation_space, weights)
+    return model.policy_kwargs != before
 
 
 def stored_episodes(model: HindsightModel) -> dict[str, Any] | None:

@@ -52,13 +52,6 @@ class PartsExtractor(CombinedExtractor):
         """
         return th.cat([extract(observations[key]) for key, extract in zip(self._keys, self.parts, strict=True)], dim=1)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        for number, key in enumerate(self._keys):  # by key in files from when SB3's class was used
-            old = f"{prefix}extractors.{key}."
-            for name in [name for name in state_dict if name.startswith(old)]:
-                state_dict[f"{prefix}parts.{number}.{name.removeprefix(old)}"] = state_dict.pop(name)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
 
 def picture_extractor(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
     """
