@@ -286,7 +286,7 @@ def test_models_of_obedience_can_be_built_and_take_the_commands_that_they_can_ta
     if environment in ("HalfCheetah-v5", "Hopper-v5"):
         pytest.importorskip("mujoco")
     run = replace(load_suite("obedience").run(*pair, 501), n_eval_envs=1)
-    model, eval_env, _ = build(run, str(tmp_path))
+    model, eval_env, _ = build(run, tmp_path)
     taken = {grid for grid, values in run.commands.items() if takes(model, values)}
     assert taken == {"UDRL": set(run.commands), "UDRL absolute": set(run.commands)}.get(name, set())
     for grid in taken:
@@ -318,7 +318,7 @@ ONE_NETWORK = {  # what it takes, its buffer, and the grids of CartPole that it 
 @pytest.mark.parametrize("name", load_suite("obedience_ablation").algorithms)
 def test_one_thing_that_makes_models_obey_is_changed_at_a_time(name, tmp_path):
     run = replace(load_suite("obedience_ablation").run("CartPole-v1", name, 1), n_eval_envs=1)
-    model, eval_env, _ = build(run, str(tmp_path))
+    model, eval_env, _ = build(run, tmp_path)
     n_grids = sum(takes(model, grid) for grid in run.commands.values())
     if name in TWO_NETWORKS:
         obedience = model.obedience

@@ -50,7 +50,7 @@ def test_same_seed_same_result():
 @pytest.mark.parametrize("run", [RUN, PPO_RUN], ids=["udrl", "ppo"])
 def test_evaluations_do_not_change_the_training(run, monkeypatch, tmp_path):
     def weights_after(run):
-        model, eval_env, _ = build(run, str(tmp_path))
+        model, eval_env, _ = build(run, tmp_path)
         model.learn(run.n_timesteps, callback=Evaluations(run, eval_env))
         return th.nn.utils.parameters_to_vector(model.policy.parameters())
 
@@ -58,7 +58,7 @@ def test_evaluations_do_not_change_the_training(run, monkeypatch, tmp_path):
 
 
 def test_time_of_evaluations_does_not_count(monkeypatch, tmp_path):
-    model, eval_env, _ = build(RUN, str(tmp_path))
+    model, eval_env, _ = build(RUN, tmp_path)
     now = {"cpu": 10.0, "wall": 20.0}
     monkeypatch.setattr(training.time, "process_time", lambda: now["cpu"])
     monkeypatch.setattr(training.time, "perf_counter", lambda: now["wall"])
@@ -80,9 +80,7 @@ def test_time_of_evaluations_does_not_count(monkeypatch, tmp_path):
 
 
 def test_environments_do_not_render_and_those_of_the_evaluation_have_seeds_of_their_own(tmp_path):
-    model, eval_env, _ = build(
-        replace(RUN, hyperparams={**TINY_UDRL, "env_kwargs": {"sutton_barto_reward": True}}), str(tmp_path)
-    )
+    model, eval_env, _ = build(replace(RUN, hyperparams={**TINY_UDRL, "env_kwargs": {"sutton_barto_reward": True}}), tmp_path)
     assert model.env.get_attr("render_mode") == eval_env.get_attr("render_mode") == [None, None]
     assert eval_env.env_method("get_wrapper_attr", "_sutton_barto_reward") == [True, True]
     assert not np.array_equal(model.env.reset(), eval_env.reset())
@@ -90,7 +88,7 @@ def test_environments_do_not_render_and_those_of_the_evaluation_have_seeds_of_th
 
 def test_statistics_of_observations_are_those_of_the_training(tmp_path):
     run = replace(PPO_RUN, hyperparams={**TINY_PPO, "normalize": True})
-    model, eval_env, _ = build(run, str(tmp_path))
+    model, eval_env, _ = build(run, tmp_path)
     evaluations = Evaluations(run, eval_env)
     model.learn(run.n_timesteps, callback=evaluations)
     evaluations.evaluate(2)
@@ -102,7 +100,7 @@ def test_statistics_of_observations_are_those_of_the_training(tmp_path):
 
 
 def test_commands_are_exact_in_evaluations(monkeypatch, tmp_path):
-    model, eval_env, _ = build(RUN, str(tmp_path))
+    model, eval_env, _ = build(RUN, tmp_path)
     model.set_command(50, 60)
     asked = []
     act = model.policy.act

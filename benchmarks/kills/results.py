@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import tempfile
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -107,6 +108,7 @@ def kill_benchmarks(n_kills: int, rng: random.Random, folder: Path) -> Outcome:
     """
     outcome, suite, reference = Outcome("a benchmark"), folder / "tiny.yml", folder / "reference"
     suite.write_text(yaml.safe_dump(SUITE))
+    there = list(Path(tempfile.gettempdir()).iterdir())
     began = time.monotonic()
     run_child(lambda report: run_benchmark(suite, reference, report), None)
     span = time.monotonic() - began  # that a whole benchmark takes
@@ -123,5 +125,7 @@ def kill_benchmarks(n_kills: int, rng: random.Random, folder: Path) -> Outcome:
             outcome.n_read += len(before)
         outcome.faults += faults_of_results(output, reference)
         if last:
+            left = sorted(path.name for path in Path(tempfile.gettempdir()).iterdir() if path not in (folder, *there))
+            outcome.faults += [f"{name} is left among the temporary files" for name in left]
             return outcome
     raise AssertionError("there is no last number")

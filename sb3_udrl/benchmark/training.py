@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,10 @@ import torch as th
 import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
+from sb3_udrl.benchmark.scratch import scratch_folder
 from sb3_udrl.benchmark.suite import Grid, Run
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.evaluation import command_following, evaluate_policy
@@ -78,7 +79,7 @@ def random_state_kept() -> Iterator[None]:
     np.random.set_state(numpy_state)
 
 
-def build(run: Run, folder: str) -> tuple[BaseAlgorithm, VecEnv, list[BaseCallback]]:
+def build(run: Run, folder: Path) -> tuple[BaseAlgorithm, VecEnv, list[BaseCallback]]:
     """
     Make model and environments through the Zoo.
 
@@ -89,7 +90,7 @@ def build(run: Run, folder: str) -> tuple[BaseAlgorithm, VecEnv, list[BaseCallba
     register()
     from rl_zoo3.exp_manager import ExperimentManager
 
-    config = Path(folder) / "hyperparams.yml"
+    config = folder / "hyperparams.yml"
     env_id = environment_spec(run.environment).id  # imports the module of module:id, which the Zoo does not know
     # The Zoo wants a budget in the file
     config.write_text(yaml.safe_dump({env_id: {**run.hyperparams, "n_timesteps": run.n_timesteps}}))
@@ -99,7 +100,7 @@ def build(run: Run, folder: str) -> tuple[BaseAlgorithm, VecEnv, list[BaseCallba
             argparse.Namespace(),
             run.algo,
             env_id,
-            folder,
+            str(folder),
             n_timesteps=run.n_timesteps,
             eval_freq=-1,
             env_kwargs=env_kwargs,
@@ -184,8 +185,9 @@ def train(run: Run) -> dict[str, Any]:
     """
     th.set_num_threads(1)
     warm_up_torch()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         model, eval_env, callbacks = build(run, folder)
+        model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's default leaves a folder among the temporary files
         evaluations = Evaluations(run, eval_env)
         model.learn(run.n_timesteps, callback=[*callbacks, evaluations])
         evaluations.evaluate(run.n_final_episodes)

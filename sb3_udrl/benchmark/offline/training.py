@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -17,6 +16,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_udrl.algorithms import LEARN_FROM_RECORDINGS
 from sb3_udrl.benchmark.offline.recording import Recording, facts_of
+from sb3_udrl.benchmark.scratch import scratch_folder
 from sb3_udrl.benchmark.suite import D3RLPY, Run
 from sb3_udrl.benchmark.training import MODES, follow_commands, habits_of, random_state_kept, warm_up_torch
 from sb3_udrl.evaluation import evaluate_policy
@@ -83,8 +83,8 @@ def _of_d3rlpy(run: Run, recording: Recording) -> dict[str, Any]:
         "n_episodes": run.n_final_episodes,
         "seed": run.seed,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("task.json", "result.json")]
+    with scratch_folder() as folder:
+        paths = [folder / name for name in ("task.json", "result.json")]
         paths[0].write_text(json.dumps(task))
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
