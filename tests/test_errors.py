@@ -125,6 +125,40 @@ def test_observations_below_normalization(observation):
         tiny_model(env).learn(100)
 
 
+@pytest.mark.parametrize("bad", ["reward", "observation", "first observation", "part of an observation"])
+def test_statistics_are_those_before_the_step_that_is_refused(bad):
+    spaces_ = (spaces.Box(-1, 1, (2,)), spaces.Discrete(2))
+    if bad == "part of an observation":
+        spaces_ = (spaces.Dict(a=spaces_[0], b=spaces_[0]), spaces_[1])
+    env = VecNormalize(make_vec(AnySpaces, 2, observation_space=spaces_[0], action_space=spaces_[1]))
+    model = tiny_model(env).learn(40)
+
+    def statistics():
+        parts = env.obs_rms.values() if isinstance(env.obs_rms, dict) else [env.obs_rms]
+        return [np.copy(value) for part in (*parts, env.ret_rms) for value in (part.mean, part.var, part.count)]
+
+    before, returns = statistics(), env.returns
+    one = env.venv.envs[1].unwrapped
+    step, reset, nan = one.step, one.reset, np.full(2, np.nan, np.float32)
+    wrong = {
+        "reward": lambda o, r, *rest: (o, np.nan, *rest),
+        "observation": lambda o, *rest: (nan, *rest),
+        "first observation": lambda *all_: all_,
+        "part of an observation": lambda o, *rest: ({**o, "b": nan}, *rest),
+    }[bad]
+    one.step = lambda action: wrong(*step(action))
+    if bad == "first observation":
+        one.reset = lambda **kwargs: (nan, {})
+    with pytest.raises(ValueError, match="environment 1: .* is nan"):
+        model.learn(1, reset_num_timesteps=bad == "first observation")
+    for now, then in zip(statistics(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert (env.returns == returns).all()
+    one.step, one.reset = step, reset
+    model.learn(40, reset_num_timesteps=False)
+    assert all(np.isfinite(value).all() for value in statistics())
+
+
 def test_rewards_whose_sum_is_too_large_for_single_precision():
     """Each of them is finite, the return is not."""
     model = tiny_model(make_vec(Scripted, rewards=(2e38,)))

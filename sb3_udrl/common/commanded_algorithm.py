@@ -98,8 +98,9 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         n_steps, n_episodes = 0, 0
         while should_collect_more_steps(train_freq, n_steps, n_episodes) and self.num_timesteps < total_timesteps:
             self._is_stepping = True
-            actions, new_obs, rewards, dones, infos = next(steps)
-            self._refuse_bad_numbers(new_obs, rewards)
+            with _unharmed(self._vec_normalize_env):
+                actions, new_obs, rewards, dones, infos = next(steps)
+                self._refuse_bad_numbers(new_obs, rewards)
             self.num_timesteps += env.num_envs
             n_steps += 1
             callback.update_locals(locals())
@@ -278,10 +279,11 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         resets = reset_num_timesteps or self._last_obs is None
         normalize = self._vec_normalize_env
         goes_on = not reset_num_timesteps and bool(self._running.resumed.all())
-        with _uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
-            result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
-        self._refuse_bad_numbers(self._last_obs, None)
+        with _unharmed(normalize):
+            with _uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
+                result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+            self._refuse_bad_numbers(self._last_obs, None)
         self._was_filled = self.replay_buffer.n_transitions_added > self.num_timesteps
         if self._was_filled and self._n_updates == 0:
             self.train(count_gradient_steps(self.gradient_steps, self.replay_buffer.n_transitions), self.batch_size)
@@ -319,6 +321,29 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         self._command_sampler = samplers[0]
         track_evaluations(callback)
         return super()._init_callback(callback, progress_bar)
+
+
+@contextmanager
+def _unharmed(normalize: VecNormalize | None) -> Iterator[None]:
+    """
+    Bring statistics back to what they are now if there is an error: what is refused was counted by then.
+
+    :param normalize: whose statistics; None for nobody's
+    """
+    if normalize is None:
+        yield
+        return
+    of_observations = getattr(normalize, "obs_rms", {})  # there are none without ``norm_obs``
+    parts = of_observations.values() if isinstance(of_observations, dict) else [of_observations]
+    before = [(part, dict(vars(part))) for part in (*parts, normalize.ret_rms)]  # they replace their numbers, so these stay
+    returns = normalize.returns
+    try:
+        yield
+    except BaseException:
+        for part, numbers in before:
+            vars(part).update(numbers)
+        normalize.returns = returns
+        raise
 
 
 @contextmanager
