@@ -149,7 +149,7 @@ def test_statistics_are_those_before_the_step_that_is_refused(bad):
     one.step = lambda action: wrong(*step(action))
     if bad == "first observation":
         one.reset = lambda **kwargs: (nan, {})
-    with pytest.raises(ValueError, match="environment 1: .* is nan"):
+    with pytest.raises(ValueError, match=r"environment 1: .* is nan"):
         model.learn(1, reset_num_timesteps=bad == "first observation")
     for now, then in zip(statistics(), before, strict=True):
         np.testing.assert_array_equal(now, then)

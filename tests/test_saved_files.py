@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 import pickle
@@ -208,17 +209,92 @@ def test_environments_and_folders_that_a_file_names_are_not_taken(saved, tmp_pat
         ("policy_kwargs", {"net_arch": [2**40]}),
         ("policy_kwargs", {"net_arch": [16] * 1000}),
         ("policy_kwargs", {"net_arch": {"pi": ["wide"]}}),
+        ("policy_kwargs", {"net_arch": [16_000] * 4}),
+        ("policy_kwargs", {"features_extractor_kwargs": {"features_dim": 10**10}}),
+        ("policy_kwargs", {"box_head_kwargs": {"n_bins": 10**10}}),
+        ("policy_kwargs", {"features_extractor_kwargs": {"channels": [16_000, 16_000]}}),
         ("obedience_kwargs", {"policy_kwargs": {"net_arch": [10**9]}}),
         ("n_envs", 10**9),
         ("n_envs", -1),
         ("action_space", {":type:": "Discrete", "n": 10**12, "start": 0}),
         ("observation_space", {":type:": "Discrete", "n": 10**9, "start": 0}),
+        ("observation_space", {":type:": "MultiBinary", "n": 10**12}),
+        ("observation_space", {":type:": "MultiBinary", "n": [10**5, 10**5]}),
     ],
 )
 def test_sizes_beyond_all_use_are_refused(saved, setting, value):
     with_setting(saved, setting, value)
     with pytest.raises(ValueError, match=rf"{setting}|observation_space and action_space"):
         UDRL.load(saved, device=DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *[("num_timesteps", value) for value in ("x", -1, 1.5, None, True)],
+        ("_n_updates", "x"),
+        ("outcomes", 5),
+        ("outcomes", {":type:": "object", "class": "sb3_udrl.commands.outcomes.Outcomes", "state": {"a": 1}}),
+        (
+            "outcomes",
+            {
+                ":type:": "object",
+                "class": "sb3_udrl.commands.outcomes.Outcomes",
+                "state": {"rows": {":type:": "deque", "items": [1], "maxlen": 9}},
+            },
+        ),
+        ("ep_info_buffer", 5),
+        ("ep_info_buffer", {":type:": "deque", "items": [{"r": 1}], "maxlen": 9}),
+        *[(name, 5) for name in ("learn", "predict", "_setup_model", "__class__", "__dict__")],
+    ],
+    ids=str,
+)
+def test_settings_that_no_model_has_are_refused(saved, setting, value):
+    with_setting(saved, setting, value)
+    with pytest.raises(ValueError, match=f"is not a model that UDRL can load: .*{setting}"):
+        UDRL.load(saved, device=DEVICE, trusted=[])
+
+
+def change(state, name, value):
+    for moments in state["state"].values():
+        moments[name] = value(moments[name])
+
+
+STATES = {
+    "too small, beyond which fused steps write": lambda state: change(state, "exp_avg", lambda _: th.zeros(3)),
+    "a view of more than there is": lambda state: change(state, "exp_avg", lambda _: th.zeros(1).expand(10**11)),
+    "no tensor": lambda state: change(state, "exp_avg", lambda _: "x"),
+    "whole numbers": lambda state: change(state, "exp_avg", th.Tensor.int),
+    "variances below zero": lambda state: change(state, "exp_avg_sq", lambda value: -1 - value),
+    "steps below zero": lambda state: change(state, "step", lambda value: -1 - value),
+    "further groups": lambda state: state["param_groups"].append(state["param_groups"][0]),
+    "no parameters": lambda state: state["param_groups"][0].update(params=[]),
+    "a list": lambda state: state.update(state=[]),
+    "of one more parameter": lambda state: state["state"].update({99: state["state"][0]}),
+}
+
+
+@pytest.mark.parametrize("damage", STATES)
+def test_states_of_optimizers_are_those_of_their_parameters(saved, damage):
+    members = members_of(saved)
+    state = th.load(io.BytesIO(members["policy.optimizer.pth"]), weights_only=True)
+    STATES[damage](state)
+    content = io.BytesIO()
+    th.save(state, content)
+    write(saved, {**members, "policy.optimizer.pth": content.getvalue()})
+    with pytest.raises(ValueError, match="state of the optimizer"):
+        UDRL.load(saved, device=DEVICE, trusted=[])
+
+
+def test_what_optimizers_do_is_said_by_the_settings_alone(saved):
+    members = members_of(saved)
+    state = th.load(io.BytesIO(members["policy.optimizer.pth"]), weights_only=True)
+    expected = copy.deepcopy(state["param_groups"])
+    state["param_groups"][0].update(betas=(5,), eps=None, weight_decay=-1e9, maximize=True)
+    content = io.BytesIO()
+    th.save(state, content)
+    write(saved, {**members, "policy.optimizer.pth": content.getvalue()})
+    assert UDRL.load(saved, device=DEVICE, trusted=[]).policy.optimizer.state_dict()["param_groups"] == expected
 
 
 def test_what_the_caller_gives_has_no_limits(saved):

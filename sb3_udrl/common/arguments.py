@@ -42,7 +42,7 @@ def check_at_least(model: Any, least: Mapping[str, float]) -> None:
     :raises ValueError: naming the argument, its value and what would do
     """
     for name, minimum in least.items():
-        if getattr(model, name) < minimum:
+        if not getattr(model, name) >= minimum:
             raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
 
 

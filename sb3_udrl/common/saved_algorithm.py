@@ -10,15 +10,19 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import stable_baselines3 as sb3
+import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import get_system_info
 
 from sb3_udrl.commands.model import CommandedModel, HindsightModel
+from sb3_udrl.common.checked_settings import check_settings
 from sb3_udrl.common.older_files import load_pickled_state
 from sb3_udrl.common.persistence import load_running_state, save_running_state
 from sb3_udrl.saving.addresses import local_copy
 from sb3_udrl.saving.archive import Archive, open_archive, write_archive
+from sb3_udrl.saving.checks import checked_optimizer_state
 from sb3_udrl.saving.estimators import check_estimators
 from sb3_udrl.saving.files import written_at_once
 from sb3_udrl.saving.limits import check_sizes
@@ -90,7 +94,7 @@ class SavedAlgorithm(BaseAlgorithm):
         with local_copy(path, ".zip") as source:
             try:
                 with open_archive(source, ".zip") as archive:
-                    read = _plain_settings(archive, given, trusted)
+                    read = _plain_settings(archive, cls, given, trusted)
                 with trusting(trusted or (() if read else OLDER_FOREST_TYPES)):
                     model = super().load(
                         source, env, device, {**read, **(custom_objects or {})}, print_system_info, force_reset, **kwargs
@@ -108,6 +112,21 @@ class SavedAlgorithm(BaseAlgorithm):
         if "guidance" in kwargs:  # else that of the saved weights
             cast(CommandedModel, model).policy.guidance = kwargs["guidance"]
         return model
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto") -> None:
+        """
+        Load weights and what their optimizers remember, with the signature of SB3.
+
+        :param load_path_or_dict: path of a model, or tensors by name as from ``get_parameters``
+        :param exact_match: whether all of them must be there
+        :param device: where they are loaded to
+        :raises ValueError: if they are of other networks, or damaged
+        """
+        if not isinstance(load_path_or_dict, dict):
+            load_path_or_dict = load_from_zip_file(load_path_or_dict, device=device, load_data=False)[1]
+        optimizers = {name: found for name in load_path_or_dict if (found := _optimizer(self, name)) is not None}
+        checked = {name: checked_optimizer_state(load_path_or_dict[name], found) for name, found in optimizers.items()}
+        super().set_parameters({**load_path_or_dict, **checked}, exact_match, device)
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
@@ -149,11 +168,14 @@ class SavedAlgorithm(BaseAlgorithm):
                 ) from error
 
 
-def _plain_settings(archive: Archive, given: Mapping[str, Any], trusted: Collection[str] | None) -> dict[str, Any]:
+def _plain_settings(
+    archive: Archive, model_class: type[Any], given: Mapping[str, Any], trusted: Collection[str] | None
+) -> dict[str, Any]:
     """
     The settings of a file as objects, or none where these are pickles, which SB3 reads.
 
     :param archive: the file
+    :param model_class: what is to be loaded
     :param given: settings of the caller, which are not read
     :param trusted: see :meth:`SavedAlgorithm.load`
     """
@@ -176,10 +198,19 @@ def _plain_settings(archive: Archive, given: Mapping[str, Any], trusted: Collect
     missing = [name for name in _REQUIRED if name not in {**read, **given}]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
+    check_settings(read, model_class)
     check_sizes(read)
     check_estimators("policy_kwargs", read.get("policy_kwargs"), trusted or ())
     check_estimators("obedience_kwargs", (read.get("obedience_kwargs") or {}).get("policy_kwargs"), trusted or ())
     return {**read, **_NOT_OF_FILES}
+
+
+def _optimizer(model: BaseAlgorithm, name: str) -> th.optim.Optimizer | None:
+    """What a name of parameters stands for, if that is an optimizer."""
+    found: Any = model
+    for attribute in name.split("."):
+        found = getattr(found, attribute, None)
+    return found if isinstance(found, th.optim.Optimizer) else None
 
 
 def check_finite(parameters: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch as th
 from numpy.typing import NDArray
 
 
@@ -41,3 +42,39 @@ def checked_count(state: Mapping[str, Any], name: str) -> int:
     if type(count) is not int or count < 0:
         raise ValueError(f"{name}={count!r}: must be a whole number from zero")
     return count
+
+
+def checked_optimizer_state(state: Any, optimizer: th.optim.Optimizer) -> dict[str, Any]:
+    """
+    A state that an optimizer can go on from. PyTorch takes any, and then writes outside of tensors that are too small.
+
+    :param state: what was read
+    :param optimizer: the optimizer, which is left as it is
+    :return: moments and learning rates as they were read, everything else as this optimizer was made
+    :raises ValueError: if it is of other parameters, or damaged
+    """
+    own = optimizer.state_dict()["param_groups"]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    try:
+        groups, moments = state["param_groups"], state["state"]
+        if [list(group["params"]) for group in groups] != [group["params"] for group in own]:
+            raise ValueError("the state of the optimizer is that of other parameters")
+        rates = [float(group["lr"]) for group in groups]
+        for index, of_parameter in moments.items():
+            for name, value in of_parameter.items():
+                _check_moment(name, value, parameters[index])
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(f"the state of the optimizer is damaged: {error!r}") from error
+    return {"state": moments, "param_groups": [{**group, "lr": rate} for group, rate in zip(own, rates, strict=True)]}
+
+
+def _check_moment(name: str, value: Any, parameter: th.Tensor) -> None:
+    if not isinstance(value, th.Tensor):
+        if type(value) in (int, float, bool):
+            return
+        raise TypeError(f"{name} is a {type(value).__name__}")
+    whole = value.layout is th.strided and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    if not whole or not value.is_floating_point() or not (value.shape == parameter.shape or value.shape == ()):
+        raise TypeError(f"{name} is no tensor of {tuple(parameter.shape)} numbers")
+    if ("sq" in name or name == "step") and bool((value < 0).any()):
+        raise TypeError(f"{name} is below zero")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from gymnasium import spaces
 
 MAX_LAYERS = 64
 MAX_UNITS = 2**14  # of a layer
-MAX_CATEGORIES = 2**20  # of discrete observations and actions together, which networks see one by one
+MAX_WEIGHTS = 2**26  # between hidden layers
+MAX_CATEGORIES = 2**20  # of discrete and binary observations and actions together, which networks see one by one
 MAX_FIRST_LAYER = 2**28  # weights
 MAX_ENVS = 2**14
+_OF_LAYERS = {"net_arch", "features_dim", "cnn_output_dim", "channels", "n_bins"}  # arguments of our networks and SB3's
 
 
 def check_sizes(settings: Mapping[str, Any]) -> None:
@@ -34,7 +37,12 @@ def check_sizes(settings: Mapping[str, Any]) -> None:
         for layers in _layers(kwargs):
             if len(layers) > MAX_LAYERS or not all(type(n) is int and 0 < n <= MAX_UNITS for n in layers):
                 raise ValueError(
-                    f"{name}: net_arch={str(layers)[:80]}: at most {MAX_LAYERS} layers of 1 to {MAX_UNITS} units; "
+                    f"{name}: layers={str(layers)[:80]}: at most {MAX_LAYERS} layers of 1 to {MAX_UNITS} units; "
+                    f"for more, load(..., custom_objects={{{name!r}: ...}})"
+                )
+            if sum(a * b for a, b in pairwise(layers)) > MAX_WEIGHTS:
+                raise ValueError(
+                    f"{name}: layers={str(layers)[:80]}: more than {MAX_WEIGHTS:,} weights; "
                     f"for more, load(..., custom_objects={{{name!r}: ...}})"
                 )
             widest = max([widest, *layers])
@@ -48,8 +56,8 @@ def check_sizes(settings: Mapping[str, Any]) -> None:
 
 
 def _layers(kwargs: Mapping[str, Any]) -> list[list[Any]]:
-    """All values of ``net_arch`` in arguments of policies, also nested ones."""
-    found = [_flat(value) for key, value in kwargs.items() if key == "net_arch" and value is not None]
+    """All sizes of layers in arguments of policies, also nested ones."""
+    found = [_flat(value) for key, value in kwargs.items() if key in _OF_LAYERS and value is not None]
     return found + [layers for value in kwargs.values() if isinstance(value, dict) for layers in _layers(value)]
 
 
@@ -66,4 +74,6 @@ def _n_categories(space: spaces.Space[Any]) -> int:
         return sum(map(_n_categories, space.spaces.values()))
     if isinstance(space, spaces.Discrete):
         return int(space.n)
+    if isinstance(space, spaces.MultiBinary):
+        return int(np.prod(space.shape, dtype=object))
     return int(np.sum(space.nvec, dtype=object)) if isinstance(space, spaces.MultiDiscrete) else 0
