@@ -31,7 +31,7 @@ train: $(VENV)/.train
 	@echo "Train longer, or something else:  make train ENV_ID=Acrobot-v1 TRAIN_ARGS="
 
 demo: $(VENV)/.demo
-	$(RUN) sb3_udrl.app $(if $(MODELS),--models $(MODELS))
+	$(RUN) sb3_udrl.app $(if $(MODELS),--models $(MODELS)) $(DEMO_ARGS)
 
 # The quick checks side by side, then all tests
 test: $(VENV)/.test

@@ -7,25 +7,18 @@ The demo in a real browser, from end to end. Pictures and figures go to ``build/
 import json
 import os
 import re
-import shutil
-import socket
-import subprocess
 import time
-import urllib.request
-import warnings
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from app_browser import PATIENCE, a_browser, opened, serving
+from playwright.sync_api import expect
 
-from sb3_udrl import UDRL
 from sb3_udrl.app.__main__ import command
 from sb3_udrl.app.models import GALLERY
 
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PICTURES = Path(os.environ.get("SB3_UDRL_PICTURES") or Path(__file__).parents[1] / "build" / "app")
-PATIENCE = 60_000  # ms, for machines that are shared
 
 # How many different pictures are painted per second, until none comes any more
 COUNT_PICTURES = """() => new Promise(done => {
@@ -40,70 +33,17 @@ COUNT_PICTURES = """() => new Promise(done => {
 })"""
 
 
-def browser_of_the_machine():
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        message = f"the demo was not tried in a browser: there is no {BROWSERS[0]}; on Debian, apt-get install chromium"
-        warnings.warn(message, stacklevel=1)  # shown at the end of the run, unlike the reason of a skip
-        pytest.skip(message)
-    return found
-
-
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """The gallery, and a model of LunarLander-v3 where it has none."""
-    folder = tmp_path_factory.mktemp("models")
-    for path in GALLERY.iterdir():
-        if path.suffix in (".zip", ".json"):
-            shutil.copy(path, folder)
-    if not (folder / "lunarlander_network.zip").exists():
-        settings = {"learning_starts": 300, "train_freq": 300, "policy_kwargs": {"net_arch": [16]}}
-        UDRL("CommandPolicy", "LunarLander-v3", commands="any", seed=0, **settings).learn(700).save(
-            folder / "lunarlander_network"
-        )
-        (folder / "lunarlander_network.json").write_text(json.dumps({"env_id": "LunarLander-v3"}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(models, tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def address(tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
-    with log.open("w") as output:
-        server = subprocess.Popen(command(models, "127.0.0.1", port, no_browser=True), stdout=output, stderr=output)
-    try:
-        until = time.monotonic() + PATIENCE / 1000
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).read()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < until, log.read_text()
-                time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
+    with serving(lambda port: command(GALLERY, "127.0.0.1", port, no_browser=True), log) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser():
-    path = browser_of_the_machine()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    with a_browser() as browser:
         yield browser
-        browser.close()
-
-
-def opened(browser, address, width, height):
-    page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
-    page.goto(address)
-    expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible()
-    return page
 
 
 def step_of(page):
