@@ -155,10 +155,11 @@ def _show_figures(episode: PlayedEpisode) -> None:
     remaining = {f"{name} left": values for name, values in episode.remaining().items()}
     table = pd.DataFrame({"return so far": achieved, **remaining}).dropna(axis=1, how="all")
     st.line_chart(table, x_label="step", height=220)
-    if episode.ended and episode.outcomes():
+    if episode.ended:
         st.markdown("**The episode has ended**")
         rows = {outcome.part: {"asked": outcome.asked, "got": outcome.got} for outcome in episode.outcomes()}
-        st.table(pd.DataFrame(rows).T.style.format("{:.1f}"))
+        if rows:
+            st.table(pd.DataFrame(rows).T.style.format("{:.1f}"))
 
 
 def _explain(episode: PlayedEpisode) -> None:
