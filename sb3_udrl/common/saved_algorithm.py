@@ -125,8 +125,10 @@ class SavedAlgorithm(BaseAlgorithm):
         if not isinstance(load_path_or_dict, dict):
             load_path_or_dict = load_from_zip_file(load_path_or_dict, device=device, load_data=False)[1]
         optimizers = {name: found for name in load_path_or_dict if (found := _optimizer(self, name)) is not None}
-        checked = {name: checked_optimizer_state(load_path_or_dict[name], found) for name, found in optimizers.items()}
-        super().set_parameters({**load_path_or_dict, **checked}, exact_match, device)
+        checked: dict[str, Any] = {
+            name: checked_optimizer_state(load_path_or_dict[name], found) for name, found in optimizers.items()
+        }
+        super().set_parameters(load_path_or_dict | checked, exact_match, device)
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
