@@ -57,14 +57,14 @@ def recordings_are_obeyed(names: Names, printed: str) -> None:
     got = [float(number) for number in re.findall(r"asked for \d+, got (\d+)", printed)]
     assert len(got) == 3 and got == sorted(got)
     assert abs(got[0] - 30) < 15 and got[2] > 60
-    assert names["model"].num_timesteps == 5_000
+    assert names["model"].num_timesteps == 2_000
 
 
 def the_notebook_obeys(names: Names, printed: str) -> None:
     got = [float(number) for number in re.findall(r"asked for \d+, got (\d+)", printed)]
     assert len(got) == 6 and names["following"].rank_correlation > 0.9
     assert Path("asked_and_got.png").stat().st_size > 10_000
-    assert names["model"].num_timesteps == 5_000
+    assert names["model"].num_timesteps == 2_000
 
 
 def apples_are_picked(names: Names, printed: str) -> None:
