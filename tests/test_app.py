@@ -287,7 +287,7 @@ def test_an_episode_becomes_a_film(opened):
 
 def test_it_listens_on_the_loopback_address_alone(tmp_path, monkeypatch):
     called = []
-    monkeypatch.setattr(subprocess, "call", lambda command: called.append(command) or 0)
+    monkeypatch.setattr(subprocess, "call", lambda command, env: called.append(command) or 0)
     with pytest.raises(SystemExit) as ended:
         command_line.main(["--models", str(tmp_path), "--no-browser"])
     assert ended.value.code == 0

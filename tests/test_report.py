@@ -44,6 +44,16 @@ def test_it_films_three_commands(folder, capsys, tmp_path):
     assert len([line for line in capsys.readouterr().out.splitlines() if line.count("+-") == 2]) == 9
 
 
+def test_where_nothing_can_be_drawn_all_else_is_written(folder, capsys, tmp_path, monkeypatch):
+    def without_a_screen(*args):
+        raise OSError("no display")
+
+    monkeypatch.setattr(report, "film_commands", without_a_screen)
+    run(folder, "--film", "--output", str(tmp_path))
+    assert {file.name for file in tmp_path.iterdir()} == PICTURES
+    assert "cannot be shown on this machine: no display" in capsys.readouterr().out
+
+
 def test_it_draws_the_evaluations_of_the_zoo(folder, tmp_path, capsys):
     np.savez(folder / "evaluations.npz", timesteps=np.array([10, 20]), results=np.ones((2, 3)))
     run(folder, "--returns", "10", "30", "--horizons", "10", "30", "--output", str(tmp_path))

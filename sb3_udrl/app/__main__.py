@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,12 @@ def main(arguments: list[str] | None = None) -> None:
         import streamlit  # noqa: F401
     except ImportError:
         parser.exit(2, f"{parser.prog}: error: the demo needs Streamlit: pip install sb3-udrl[app]\n")
-    raise SystemExit(subprocess.call(command(args.models, args.address, args.port, args.no_browser)))
+    raise SystemExit(subprocess.call(command(args.models, args.address, args.port, args.no_browser), env=environment()))
+
+
+def environment() -> dict[str, str]:
+    """That of the server's process: on Linux, MuJoCo draws by EGL unless told otherwise, since a server has no screen."""
+    return ({"MUJOCO_GL": "egl"} if sys.platform == "linux" else {}) | dict(os.environ)
 
 
 def command(models: Path, address: str, port: int, no_browser: bool) -> list[str]:

@@ -12,6 +12,7 @@ from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
+from sb3_udrl.evaluation.environments import one_line
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.evaluation.film import film, side_by_side, steps_per_second, write_gif
 from sb3_udrl.evaluation.following import PartFollowing, command_following, commands_to_show, run_commands
@@ -92,7 +93,10 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             deviations, achieved, output / "relative_commands.png", f"UDRL on {args.env}: relative commands"
         )
     if args.film:
-        film_commands(model, env, output / "three_commands.gif", commands_to_show(model, 3))
+        try:
+            film_commands(model, env, output / "three_commands.gif", commands_to_show(model, 3))
+        except Exception as error:  # drivers of graphics fail in many ways
+            print(f"  no film, since {args.env} cannot be shown on this machine: {one_line(error)}")
     evaluations = args.model.parent / "evaluations.npz"
     if evaluations.exists():
         with np.load(evaluations) as logged:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from sb3_udrl import UDRL
+from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation import run_commands
 from sb3_udrl.evaluation.environments import make_evaluation_env
 from sb3_udrl.obedience.score_card import make_score_card
@@ -29,11 +31,13 @@ class Recipe(NamedTuple):
     :param env_id: its environment
     :param arguments: of ``python -m rl_zoo3.train``, besides algorithm, environment and seed
     :param teacher: name of the model that it is distilled from, instead of being trained
+    :param algo: name of the algorithm
     """
 
     env_id: str
     arguments: tuple[str, ...] = ()
     teacher: str | None = None
+    algo: str = "udrl"
 
     def command(self, name: str) -> list[str]:
         """
@@ -43,7 +47,7 @@ class Recipe(NamedTuple):
         """
         if self.teacher is not None:
             return ["python", "-m", "sb3_udrl.app.gallery", name]
-        return ["python", "-m", "rl_zoo3.train", "--algo", "udrl", "--env", self.env_id, "--seed", "1", *self.arguments]
+        return ["python", "-m", "rl_zoo3.train", "--algo", self.algo, "--env", self.env_id, "--seed", "1", *self.arguments]
 
 
 _SMALL_FOREST = "policy_kwargs:dict(estimator_kwargs=dict(n_estimators=10, max_leaf_nodes=100))"
@@ -51,6 +55,7 @@ RECIPES = {
     "cartpole_network": Recipe("CartPole-v1", ("--eval-freq", "-1")),
     "cartpole_forest": Recipe("CartPole-v1", ("--eval-freq", "-1", "-params", "policy:'ForestPolicy'", _SMALL_FOREST)),
     "cartpole_tree": Recipe("CartPole-v1", teacher="cartpole_network"),
+    "cartpole_generator": Recipe("CartPole-v1", ("--eval-freq", "-1"), algo="udrlpg"),
     "acrobot_network": Recipe("Acrobot-v1", ("--eval-freq", "-1")),
     "lunarlander_network": Recipe("LunarLander-v3", ("-n", "300000", "--eval-freq", "-1")),
     "hopper_network": Recipe("Hopper-v5", ("-n", "300000", "--eval-freq", "-1")),
@@ -74,28 +79,30 @@ def main(arguments: list[str] | None = None) -> None:
     for name in args.names or RECIPES:
         recipe = RECIPES[name]
         if recipe.teacher is not None:
-            model = distilled(UDRL.load(args.output / recipe.teacher, device="cpu", trusted=[]), recipe.env_id)
+            teacher = UDRL.load(args.output / recipe.teacher, device="cpu", trusted=[])
+            model: CommandedAlgorithm = distilled(teacher, recipe.env_id)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 subprocess.run([sys.executable, *recipe.command(name)[1:], "-f", folder], check=True)
-                model = UDRL.load(next(Path(folder).rglob(f"{recipe.env_id}.zip")), device="cpu", trusted=[])
-        keep(model, args.output / name, recipe.env_id, recipe.command(name))
+                saved = next(Path(folder).rglob(f"{recipe.env_id}.zip"))
+                model = ALGORITHMS[recipe.algo].load(saved, device="cpu", trusted=[])
+        keep(model, args.output / name, recipe, recipe.command(name))
 
 
-def keep(model: UDRL, path: Path, env_id: str, command: list[str]) -> None:
+def keep(model: CommandedAlgorithm, path: Path, recipe: Recipe, command: list[str]) -> None:
     """
     Save a model as small as can be, with a note of how it was made.
 
     :param model: the model
     :param path: without suffix
-    :param env_id: its environment
+    :param recipe: how it was made
     :param command: that made it
     """
     for optimizer in model.policy.optimizers.values():  # of use to those alone who go on training
         optimizer.state.clear()
     model.save(path)
     deflate(path.with_suffix(".zip"))
-    noted = {"algo": "udrl", "env_id": env_id, "made_by": shlex.join(command)}
+    noted = {"algo": recipe.algo, "env_id": recipe.env_id, "made_by": shlex.join(command)}
     path.with_suffix(".json").write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
 
 
