@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ from PIL import Image
 from sb3_udrl.app import __main__ as command_line
 from sb3_udrl.app.episode import PlayedEpisode
 from sb3_udrl.app.export import export
+from sb3_udrl.app.gallery.__main__ import RECIPES
 from sb3_udrl.app.many import curve, distribution
-from sb3_udrl.app.models import CannotOpen, further_environment, list_models, many_environments, open_model
+from sb3_udrl.app.models import GALLERY, CannotOpen, further_environment, list_models, many_environments, open_model
 from sb3_udrl.app.ranges import Range, ranges
 from sb3_udrl.app.reasons import grid_reasons, has_trees, tree_reasons
 from sb3_udrl.evaluation.film import from_jpeg
@@ -303,3 +305,21 @@ def test_a_missing_folder_is_named(tmp_path, capsys):
 def test_a_model_of_one_part_has_one_range():
     (only,) = ranges(trained(commands=["return"]))
     assert only.part == "return" and 0 <= only.known[0] <= only.known[1] <= LENGTH
+
+
+# --------------------------------------------------------------------------------------------------------------- gallery
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_gallery_opens_and_says_how_it_was_made(name):
+    model = listed(GALLERY, name)
+    opened = open_model(model)
+    assert opened.env_id == RECIPES[name].env_id and model.algo == RECIPES[name].algo
+    assert model.made_by == shlex.join(RECIPES[name].command(name))
+    episode = PlayedEpisode(opened.model, opened.env, films=False)
+    episode.step(deterministic=True)
+    assert len(episode.moments) == 1
+
+
+def test_the_gallery_is_small():
+    assert sum(path.stat().st_size for path in GALLERY.iterdir() if path.suffix == ".zip") < 1_300_000
