@@ -381,3 +381,10 @@ def test_an_empty_buffer_says_what_to_do(model):
 def test_policy_kwargs_of_another_policy_are_named():
     with pytest.raises(ValueError, match=r"ForestPolicy takes no conditioning, net_arch, but .*estimator.*-optimize"):
         UDRL("ForestPolicy", "CartPole-v1", policy_kwargs={"net_arch": [8], "conditioning": "linear"})
+
+
+def test_weights_that_are_no_longer_finite_are_taken_back():
+    model = tiny_model("CartPole-v1", learning_rate=1e30, learning_starts=50, train_freq=50)
+    with pytest.raises(ValueError, match=r"learning_rate=1e\+30: weights were no longer finite after \d+ gradient steps"):
+        model.learn(400)
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())

@@ -64,6 +64,7 @@ class GradientFit(GradientPolicy):
 
         :param hindsight: what to learn from, at least one episode
         :param options: how
+        :raises ValueError: if weights are no longer finite; then they are again as they were before
         """
         self.set_training_mode(True)
         update_learning_rate(self.optimizer, options.learning_rate)
@@ -72,14 +73,23 @@ class GradientFit(GradientPolicy):
             return self._fit_to_convergence(hindsight, options, options.patience)
         losses, batch, total = [], None, th.zeros(())
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]  # frozen ones stay bit by bit
+        before = parameters_to_vector(learned).detach().clone()
         for batch in self._batches(hindsight, options):
             losses.append(self._step(*batch))
             if self.average_weights and len(losses) > options.gradient_steps // 2:
                 total = total + parameters_to_vector(learned).detach()
         if batch is None:
             return FitReport(0, {})
+        after = parameters_to_vector(learned).detach()
         if self.average_weights:
-            _set_weights(learned, total / (len(losses) - options.gradient_steps // 2))
+            after = total / (len(losses) - options.gradient_steps // 2)
+        if not after.isfinite().all():
+            _set_weights(learned, before)
+            self.optimizer.state.clear()
+            rate = f"learning_rate={options.learning_rate:g}"
+            raise ValueError(f"{rate}: weights were no longer finite after {len(losses)} gradient steps: choose a lower one")
+        if self.average_weights:
+            _set_weights(learned, after)
         return FitReport(len(losses), {"loss": float(th.stack(losses).mean()), **self._agreement(batch)})
 
     def _step(self, observations: PyTorchObs, commands: th.Tensor, actions: th.Tensor) -> th.Tensor:
