@@ -258,6 +258,12 @@ def test_train_continue_and_enjoy(run_zoo, capsys):
     assert UDRL.load(model).num_timesteps >= 300
 
 
+@pytest.mark.slow
+def test_statistics_of_normalization_are_saved_with_the_best_model(run_zoo, tmp_path):
+    run_zoo("train", *CARTPOLE, "-n", "300", "--eval-freq", "100", "-f", "logs", *TINY, "normalize:True")
+    assert (tmp_path / "logs" / "udrl" / "CartPole-v1_1" / "CartPole-v1" / "vecnormalize.pkl").exists()
+
+
 FOREST = ["policy:'ForestPolicy'", 'policy_kwargs:"dict(estimator_kwargs=dict(n_estimators=3))"']
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import gymnasium as gym
 from stable_baselines3.common.vec_env import VecEnv
@@ -11,7 +12,8 @@ from stable_baselines3.common.vec_env import VecEnv
 MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
 AnyEnv = TypeVar("AnyEnv", bound="gym.Env[Any, Any] | VecEnv")
 
-_ATTRIBUTE = "made_by"
+# Not an attribute of theirs: VecNormalize.save pickles all that it has, and functions of the Zoo cannot be pickled
+_makers: WeakKeyDictionary[Any, MakeEnv] = WeakKeyDictionary()
 
 
 def made_by(make: MakeEnv, env: AnyEnv) -> AnyEnv:
@@ -22,7 +24,7 @@ def made_by(make: MakeEnv, env: AnyEnv) -> AnyEnv:
     :param env: what it made, or the same in wrappers that SB3 puts around it by itself
     :return: the environment
     """
-    setattr(env, _ATTRIBUTE, make)
+    _makers[env] = make
     return env
 
 
@@ -32,5 +34,4 @@ def maker_of(env: gym.Env[Any, Any] | VecEnv) -> MakeEnv | None:
 
     :param env: any environment
     """
-    make: MakeEnv | None = vars(env).get(_ATTRIBUTE)
-    return make
+    return _makers.get(env)
