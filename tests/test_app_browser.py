@@ -121,9 +121,9 @@ def test_a_visit(browser, address):
 
     page.get_by_text("Compare", exact=True).click()
     expect(page.get_by_text("The first command is in the sidebar.")).to_be_visible()
+    expect(page.locator("img.episode")).to_have_count(2)  # and no longer that of the other view
     page.get_by_role("button", name="Start", exact=True).click()
     wait_for_step(page, 4)
-    assert page.locator("img.episode").count() == 2
     page.screenshot(path=PICTURES / "app_compare.png")
     page.get_by_role("button", name="Pause", exact=True).click()
     settled(page)
