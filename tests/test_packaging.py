@@ -89,6 +89,12 @@ def test_wheel_holds_every_module(wheel):
     assert modules - set(wheel.namelist()) == {f"sb3_udrl/zoo/hook/{NAME}.py"}
 
 
+def test_wheel_holds_what_the_demo_shows(wheel):
+    demo = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "sb3_udrl" / "app").rglob("*") if path.is_file()}
+    shown = {name for name in demo if name.endswith((".zip", ".json", ".js"))}
+    assert len(shown) > 10 and shown <= set(wheel.namelist())
+
+
 def test_metadata(wheel):
     metadata = Parser().parsestr(wheel.read(f"sb3_udrl-{sb3_udrl.__version__}.dist-info/METADATA").decode())
     required = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
