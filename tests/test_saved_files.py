@@ -286,6 +286,21 @@ def test_states_of_optimizers_are_those_of_their_parameters(saved, damage):
         UDRL.load(saved, device=DEVICE, trusted=[])
 
 
+@pytest.mark.parametrize("optimizer", ["Adafactor", "SGD", "RMSprop", "NAdam", "AdamW"])
+def test_optimizers_of_all_kinds_go_on(tmp_path, optimizer):
+    kwargs = {"optimizer_class": getattr(th.optim, optimizer), "net_arch": [8]}
+    model = tiny_model(make_vec(Scripted), policy_kwargs=kwargs).learn(100)
+    model.save(tmp_path / "model")
+    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted), device=DEVICE, trusted=[])
+    for now, then in zip(
+        loaded.policy.optimizer.state_dict()["state"].values(),
+        model.policy.optimizer.state_dict()["state"].values(),
+        strict=True,
+    ):
+        assert now.keys() == then.keys() and all(th.as_tensor(now[name] == then[name]).all() for name in now)
+    loaded.learn(40, reset_num_timesteps=False)
+
+
 def test_what_optimizers_do_is_said_by_the_settings_alone(saved):
     members = members_of(saved)
     state = th.load(io.BytesIO(members["policy.optimizer.pth"]), weights_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def checked_optimizer_state(state: Any, optimizer: th.optim.Optimizer) -> dict[s
     :raises ValueError: if it is of other parameters, or damaged
     """
     own = optimizer.state_dict()["param_groups"]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    made = _moments_of_a_step(optimizer)
     try:
         groups, moments = state["param_groups"], state["state"]
         if [list(group["params"]) for group in groups] != [group["params"] for group in own]:
@@ -62,19 +63,31 @@ def checked_optimizer_state(state: Any, optimizer: th.optim.Optimizer) -> dict[s
         rates = [float(group["lr"]) for group in groups]
         for index, of_parameter in moments.items():
             for name, value in of_parameter.items():
-                _check_moment(name, value, parameters[index])
+                _check_moment(name, value, made[index][name])
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"the state of the optimizer is damaged: {error!r}") from error
     return {"state": moments, "param_groups": [{**group, "lr": rate} for group, rate in zip(own, rates, strict=True)]}
 
 
-def _check_moment(name: str, value: Any, parameter: th.Tensor) -> None:
+def _moments_of_a_step(optimizer: th.optim.Optimizer) -> dict[int, dict[str, Any]]:
+    """What the optimizer remembers of each parameter after a step: some keep tensors of other shapes than the parameter's."""
+    twin = copy.deepcopy(optimizer)  # with copies of the parameters
+    for parameter in [parameter for group in twin.param_groups for parameter in group["params"]]:
+        parameter.grad = th.zeros_like(parameter)
+    twin.step()
+    moments: dict[int, dict[str, Any]] = twin.state_dict()["state"]
+    return moments
+
+
+def _check_moment(name: str, value: Any, made: Any) -> None:
+    if not isinstance(made, th.Tensor):
+        if type(value) is not type(made):
+            raise TypeError(f"{name} is a {type(value).__name__}")
+        return
     if not isinstance(value, th.Tensor):
-        if type(value) in (int, float, bool):
-            return
         raise TypeError(f"{name} is a {type(value).__name__}")
     whole = value.layout is th.strided and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
-    if not whole or not value.is_floating_point() or not (value.shape == parameter.shape or value.shape == ()):
-        raise TypeError(f"{name} is no tensor of {tuple(parameter.shape)} numbers")
+    if not whole or not value.is_floating_point() or value.shape != made.shape:
+        raise TypeError(f"{name} is no tensor of {tuple(made.shape)} numbers")
     if ("sq" in name or name == "step") and bool((value < 0).any()):
         raise TypeError(f"{name} is below zero")

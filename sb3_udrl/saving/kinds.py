@@ -81,6 +81,7 @@ _CLASSES = {
         *("Tanh", "Tanhshrink"),
     },
     "torch.nn.modules.linear": {"Identity"},
+    "torch.optim": {"Adafactor"},
     "torch.optim.adadelta": {"Adadelta"},
     "torch.optim.adagrad": {"Adagrad"},
     "torch.optim.adam": {"Adam"},
