@@ -105,6 +105,8 @@ def test_a_visit(browser, address):
     paused = step_of(page)
     time.sleep(1)
     assert step_of(page) == paused
+    page.get_by_role("button", name="Step", exact=True).click()
+    expect_step(page, paused + 1)
 
     reasons.click()
     expect(page.get_by_text("it chose action")).to_be_visible()

@@ -54,6 +54,7 @@ def command(models: Path, address: str, port: int, no_browser: bool) -> list[str
         "server.port": port,
         "server.headless": str(no_browser).lower(),
         "server.fileWatcherType": "none",
+        "runner.fastReruns": "false",  # or a click would play on beside the batch that is still played
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
     }

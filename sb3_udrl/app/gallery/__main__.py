@@ -86,23 +86,22 @@ def main(arguments: list[str] | None = None) -> None:
                 subprocess.run([sys.executable, *recipe.command(name)[1:], "-f", folder], check=True)
                 saved = next(Path(folder).rglob(f"{recipe.env_id}.zip"))
                 model = ALGORITHMS[recipe.algo].load(saved, device="cpu", trusted=[])
-        keep(model, args.output / name, recipe, recipe.command(name))
+        keep(model, args.output / name, recipe)
 
 
-def keep(model: CommandedAlgorithm, path: Path, recipe: Recipe, command: list[str]) -> None:
+def keep(model: CommandedAlgorithm, path: Path, recipe: Recipe) -> None:
     """
     Save a model as small as can be, with a note of how it was made.
 
     :param model: the model
-    :param path: without suffix
+    :param path: its name in the gallery, in a folder, without suffix
     :param recipe: how it was made
-    :param command: that made it
     """
     for optimizer in model.policy.optimizers.values():  # of use to those alone who go on training
         optimizer.state.clear()
     model.save(path)
     deflate(path.with_suffix(".zip"))
-    noted = {"algo": recipe.algo, "env_id": recipe.env_id, "made_by": shlex.join(command)}
+    noted = {"algo": recipe.algo, "env_id": recipe.env_id, "made_by": shlex.join(recipe.command(path.name))}
     path.with_suffix(".json").write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
 
 
