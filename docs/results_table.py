@@ -1,18 +1,20 @@
-"""The table of results on the pages below, from the published data: ``python docs/results_table.py`` writes it anew."""
+"""The tables of results on the pages below, from the published data: ``python docs/results_table.py`` writes them anew."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from sb3_udrl.benchmark.curves import scores_of
-from sb3_udrl.benchmark.data import read_data
+from sb3_udrl.benchmark.data import read_commands, read_data
+from sb3_udrl.benchmark.obedience import obedience_figures
 from sb3_udrl.benchmark.statistics import probability_of_improvement, score_estimate
-from sb3_udrl.benchmark.tables import final_scores, markdown, with_interval
+from sb3_udrl.benchmark.tables import final_scores, markdown, number, with_interval
 
 ROOT = Path(__file__).parents[1]
 SUITES = ("classic", "lunar", "mujoco", "pixels")
+DATA = ROOT / "docs" / "results" / "data"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "guide" / "why.md")
-START, END = "<!-- results: python docs/results_table.py -->\n", "\n<!-- end of results -->"
+START, END = "<!-- {name}: python docs/results_table.py -->\n", "\n<!-- end of {name} -->"
 ALGORITHMS, MODES = ("UDRL", "PPO"), ("greedy", "sampled")
 CLEAR = 0.6  # share of pairs of runs that one must win to be ahead
 
@@ -22,7 +24,7 @@ def results() -> str:
     rows = [["environment", "commands", "seeds", "steps"]]
     rows[0] += [f"{name}, {mode}" for name in ALGORITHMS for mode in MODES] + ["ahead: greedy, sampled"]
     for name in SUITES:
-        suite, episodes, runs = read_data(ROOT / "docs" / "results" / "data", name)
+        suite, episodes, runs = read_data(DATA, name)
         scores = scores_of(episodes)
         for environment in suite.environments:
             finals = final_scores(scores[scores["environment"] == environment])
@@ -46,15 +48,41 @@ def row(finals: pd.DataFrame) -> list[str]:
     return [*cells, ", ".join(ahead)]
 
 
-def written_into(text: str, table: str) -> str:
+def obedience() -> str:
+    """A row per grid of commands that one model for all commands was asked for, where it was."""
+    suite, episodes, _ = read_data(DATA, "obedience")
+    rows = read_commands(DATA, "obedience")
+    scores = scores_of(episodes)
+    table = [["environment", "asked for", "seeds", "error, greedy", "error, sampled", "rank correlation, sampled"]]
+    table[0] += ["score, greedy", "score, sampled"]
+    for environment, grid in rows[["environment", "commands"]].drop_duplicates().itertuples(index=False):
+        own = rows[(rows["environment"] == environment) & (rows["commands"] == grid) & (rows["algorithm"] == "UDRL")]
+        figures = obedience_figures(own, suite.n_command_episodes).groupby("mode").median(numeric_only=True)
+        finals = final_scores(scores[(scores["environment"] == environment) & (scores["algorithm"] == "UDRL")])
+        asked = f"{grid}, {own['asked'].min():.0f} to {own['asked'].max():.0f}"
+        cells = [number(figures.loc[mode, "error"]) for mode in MODES]
+        cells += [number(figures.loc["sampled", "rank_correlation"])]
+        estimates = [with_interval(score_estimate(finals[mode])) for mode in MODES]
+        table.append([environment, asked, str(len(finals)), *cells, *estimates])
+    return markdown(table)
+
+
+TABLES = {"results": results, "obedience": obedience}
+
+
+def written(text: str, tables: dict[str, str]) -> str:
     """
     :param text: a page
-    :param table: takes the place of the one in there
+    :param tables: by name; they take the place of those that the page has
     """
-    return text[: text.index(START) + len(START)] + table + text[text.index(END) :]
+    for name, table in tables.items():
+        start, end = START.format(name=name), END.format(name=name)
+        if start in text:
+            text = text[: text.index(start) + len(start)] + table + text[text.index(end) :]
+    return text
 
 
 if __name__ == "__main__":
-    table = results()
+    tables = {name: make() for name, make in TABLES.items()}
     for page in PAGES:
-        page.write_text(written_into(page.read_text(), table))
+        page.write_text(written(page.read_text(), tables))

@@ -55,7 +55,7 @@ class Page:
 
     def n_words(self) -> int:
         """Words of prose, code and tables, without those of the API and of generated tables."""
-        written = r"^```\{eval-rst\}$.*?^```$|^<!-- results: .*?^<!-- end of results -->$"
+        written = r"^```\{eval-rst\}$.*?^```$|^<!-- (?:results|obedience): .*?^<!-- end of (?:results|obedience) -->$"
         return len(re.sub(written, "", self.text, flags=re.DOTALL | re.MULTILINE).split())
 
     def blocks(self, language: str | None = None) -> list[Block]:
