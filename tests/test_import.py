@@ -24,6 +24,10 @@ def test_importing_the_package_loads_only_sb3():
     assert "sb3_udrl" in ours
 
 
+def test_the_demo_loads_what_explains_trees_when_it_is_asked_why():
+    assert not modules_after("import sb3_udrl.app.play, sb3_udrl.app.views") & {"sklearn", "skops", "treelite", "matplotlib"}
+
+
 def test_the_package_alone_loads_nothing():
     assert not modules_after("import sb3_udrl") & {"torch", "stable_baselines3", "gymnasium", "numpy"}
 

@@ -13,9 +13,7 @@ from sb3_udrl.app.controls import Asked, Shown, command_sliders
 from sb3_udrl.app.episode import PlayedEpisode
 from sb3_udrl.app.export import export
 from sb3_udrl.app.models import further_environment
-from sb3_udrl.app.reasons import grid_reasons, has_trees, tree_reasons
 from sb3_udrl.app.screen import drawn, show_film
-from sb3_udrl.explain.plots import plot_command_grid
 
 _PICTURES_PER_SECOND = 25
 _BATCH = 0.5  # seconds that are played, and sent to the browser, at a time
@@ -163,6 +161,9 @@ def _show_figures(episode: PlayedEpisode) -> None:
 
 
 def _explain(episode: PlayedEpisode) -> None:
+    from sb3_udrl.app.reasons import grid_reasons, has_trees, tree_reasons  # here, since it takes seconds
+    from sb3_udrl.explain.plots import plot_command_grid
+
     with st.expander("Why this action?"):
         last = len(episode.moments) - 1
         step = st.slider("Step to explain", 0, last, last, key="explained") if last else 0
