@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+from stable_baselines3.common.noise import ActionNoise
+
 from sb3_udrl.commands.outcomes import Outcome, Outcomes
 from sb3_udrl.saving.checks import checked_count
 
 _COUNTS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_n_updates", "_episode_num")
+_OF_CALLERS = ("_vec_normalize_env", "_logger", "_custom_logger", "device")  # of load() and its environment
 _WINDOWS = ("ep_info_buffer", "ep_success_buffer")  # of SB3, for its logs
 
 
@@ -23,7 +26,7 @@ def check_settings(settings: Mapping[str, Any], model_class: type[Any]) -> None:
     :raises ValueError: if one is none that a model has, or of another type
     """
     for name in settings:
-        if name.startswith("__") or callable(getattr(model_class, name, None)):
+        if name.startswith("__") or name in _OF_CALLERS or callable(getattr(model_class, name, None)):
             raise ValueError(f"it has a setting {name!r}, which is none of {model_class.__name__}")
     for name in _COUNTS:
         if name in settings:
@@ -31,6 +34,8 @@ def check_settings(settings: Mapping[str, Any], model_class: type[Any]) -> None:
     for name in _WINDOWS:
         if not (settings.get(name) is None or _is_window(settings[name])):
             raise ValueError(f"{name}: holds no figures of episodes")
+    if not isinstance(settings.get("action_noise"), ActionNoise | None):
+        raise ValueError(f"action_noise={settings['action_noise']!r}: is no ActionNoise")
     if "outcomes" in settings and not _are_outcomes(settings["outcomes"]):
         raise ValueError("outcomes: holds no episodes under commands")
 

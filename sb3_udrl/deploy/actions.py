@@ -74,7 +74,7 @@ class Actions:
 def _highest(decider: dict[str, Any], outputs: Outputs, rng: np.random.Generator) -> NDArray[np.int64]:
     """Drawn places in ``logits``, by the Gumbel trick, ``(n, n_components)``."""
     logits = outputs["logits"]
-    return (logits + decider["temperature"] * rng.gumbel(size=logits.shape)).argmax(2)
+    return (logits + rng.gumbel(0.0, decider["temperature"], logits.shape)).argmax(2)
 
 
 def _categorical(decider: dict[str, Any], outputs: Outputs, rng: np.random.Generator) -> NDArray[Any]:

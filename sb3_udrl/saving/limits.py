@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,31 @@ MAX_WEIGHTS = 2**26  # between hidden layers
 MAX_CATEGORIES = 2**20  # of discrete and binary observations and actions together, which networks see one by one
 MAX_FIRST_LAYER = 2**28  # weights
 MAX_ENVS = 2**14
+_RANGES: dict[str, tuple[type[Any], int, int]] = {  # kind, least and most of settings that are numbers
+    "n_envs": (Integral, 1, MAX_ENVS),
+    "batch_size": (Integral, 1, 2**24),
+    "gradient_steps": (Real, -1, 2**30),
+    "collectors": (Real, 0, 2**12),
+    "_stats_window_size": (Integral, 1, 2**24),
+}
 _OF_LAYERS = {"net_arch", "features_dim", "cnn_output_dim", "channels", "n_bins"}  # arguments of our networks and SB3's
 
 
 def check_sizes(settings: Mapping[str, Any]) -> None:
     """
-    Look at what decides how much memory a model takes. Settings that the caller gave himself are not among those of the file,
+    Look at what decides how much memory and time a model takes. Settings that the caller gave himself are not among those of the file,
     so they are not bounded.
 
     :param settings: of a file, by name
     :raises ValueError: if one is beyond its limit, or no number
     """
-    n_envs = settings.get("n_envs", 1)
-    if type(n_envs) is not int or not 1 <= n_envs <= MAX_ENVS:
-        raise ValueError(f"n_envs={n_envs!r}: must be between 1 and {MAX_ENVS}; for more, load(..., env=...)")
+    for name, (kind, least, most) in _RANGES.items():
+        value = settings.get(name, least)
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+            raise ValueError(
+                f"{name}={value!r}: must be a{' whole' * (kind is Integral)} number from {least} to {most}; "
+                f"for more, load(..., custom_objects={{{name!r}: ...}})"
+            )
     widest = 1
     for name in ("policy_kwargs", "obedience_kwargs"):
         kwargs = settings.get(name) or {}
