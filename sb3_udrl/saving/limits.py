@@ -28,8 +28,8 @@ _OF_LAYERS = {"net_arch", "features_dim", "cnn_output_dim", "channels", "n_bins"
 
 def check_sizes(settings: Mapping[str, Any]) -> None:
     """
-    Look at what decides how much memory and time a model takes. Settings that the caller gave himself are not among those of the file,
-    so they are not bounded.
+    Look at what decides how much memory and time a model takes. Settings that the caller gave himself are not among those of
+    the file, so they are not bounded.
 
     :param settings: of a file, by name
     :raises ValueError: if one is beyond its limit, or no number
