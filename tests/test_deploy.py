@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from sb3_udrl.commands import COMMAND_SPACES, CommandPart, CommandSpace, SummedPart
 from sb3_udrl.deploy import ExportedAgent, export_policy
+from sb3_udrl.deploy.actions import Actions
 from sb3_udrl.deploy.books import CommandBooks
 from sb3_udrl.policies import CnnPolicy, CommandPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
@@ -179,6 +180,35 @@ def test_onnx(tmp_path, kind):
         spread = own.std(0) + 0.02 * np.abs(own).max()
         assert (np.abs(drawn.mean(0) - own.mean(0)) < 5 * spread / np.sqrt(few)).all()
         assert (np.abs(drawn.std(0) - own.std(0)) < 0.25 * spread).all()
+
+
+@pytest.mark.parametrize("n", [1, 50])
+def test_choices_are_drawn_as_often_as_their_logits_say(n):
+    """Few logits are compared in another way than many."""
+    rule = {"kind": "categorical", "prefix": "", "parts": ["return"], "temperature": 0.5, "start": [2, -7]}
+    space = {"shape": [2], "dtype": "int64", "low": None}
+    actions = Actions({"parts": [{"name": "return"}], "action": space, "deciders": [rule]}, seed=0)
+    logits = np.array([[[0.0, 0.3, -np.inf], [0.2, 0.0, -0.4]]], dtype=np.float32)
+    outputs = {"logits": logits.repeat(n, 0)}
+    drawn = np.concatenate([actions.draw(outputs, np.ones((n, 1))) for _ in range(10_000 // n)])
+    odds = np.exp(logits[0] / 0.5)
+    for column, start in enumerate(rule["start"]):
+        often = np.bincount(drawn[:, column] - start, minlength=3) / len(drawn)
+        np.testing.assert_allclose(often, odds[column] / odds[column].sum(), atol=0.02)
+
+
+def test_one_row_is_paid_off_as_each_of_many():
+    parts = [("return", "less reward"), ("advantage", "stays"), ("horizon", "less one"), ("cost", "less reward")]
+    about = {"parts": [{"name": name, "rule": rule, "lowest": None} for name, rule in parts], "partial": True}
+    about |= {"command": [None] * 4, "corrections": [None, None], "corrected_part": None, "experience": None}
+    books = CommandBooks(about)
+    rows = np.array([[5.0, np.nan, 3.0, 0.1], [np.nan, 2.0, 1.0, -7.5], [-1e300, 0.0, np.nan, np.nan]])
+    many = books.advance(rows, 3, 0.3, None)
+    np.testing.assert_array_equal(many[0], [5.0 - 0.3, np.nan, 2.0, 0.1 - 0.3])
+    for row, same in zip(rows, many, strict=True):
+        before = row.copy()
+        np.testing.assert_array_equal(books.advance(row[None], 1, 0.3, None), same[None])
+        np.testing.assert_array_equal(row, before)
 
 
 class OwnWay(CommandPolicy):

@@ -144,7 +144,11 @@ def test_what_the_file_says(obedient):
             {"state": np.ones((1, 2)), "reward": [1.0, 2.0]},
             r"reward=\[1.0, 2.0\]: give a finite number, or one per environment",
         ),
-        ({"state": np.ones((2, 2))}, "state has 2 rows for 1 observations: pass what the last call returned"),
+        ({"state": np.ones((2, 2))}, r"state has the shape \(2, 2\) for 1 observations and commands of 2 parts: pass what"),
+        (
+            {"state": np.ones((1, 1)), "reward": 1.0},
+            r"state has the shape \(1, 1\) for 1 observations and commands of 2 parts",
+        ),
     ],
 )
 def test_mistakes_are_named(absolute, arguments, message):

@@ -27,7 +27,7 @@ class ExportedAgent:
     def __init__(self, path: str | Path, seed: int | None = None) -> None:
         self.session = Session(path)
         self.about: dict[str, Any] = self.session.about
-        self.books, self.actions, self.rng = CommandBooks(self.about), Actions(self.about), np.random.default_rng(seed)
+        self.books, self.actions = CommandBooks(self.about), Actions(self.about, seed)
         self._parts = [
             (part["key"], part["input"], tuple(part["shape"]), part["picture"]) for part in self.about["observation"]
         ]
@@ -67,7 +67,7 @@ class ExportedAgent:
                 rows = np.where(starts, self.books.begin(n, command, deterministic), rows)
         parts["command"] = rows
         outputs = self.session.run(n, parts)
-        chosen = outputs["action"] if deterministic else self.actions.draw(outputs, rows, self.rng)
+        chosen = outputs["action"] if deterministic else self.actions.draw(outputs, rows)
         actions = self.actions.into_space(chosen)
         return (actions.squeeze(axis=0) if single else actions), rows
 
@@ -93,6 +93,6 @@ def fits(values: NDArray[Any]) -> bool:
 
     :param values: of any shape
     """
-    if values.size <= 32:  # so few are looked at faster one by one
-        return all(-_LARGEST <= value <= _LARGEST for value in values.ravel().tolist())
+    if values.size <= 32:  # calls of numpy take longer than so few numbers
+        return False not in [-_LARGEST <= value <= _LARGEST for value in values.ravel().tolist()]
     return bool((np.abs(values) <= _LARGEST).all())

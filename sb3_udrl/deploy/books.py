@@ -29,6 +29,7 @@ class CommandBooks:
             np.array([float(part["rule"] == rule) for part in parts]) for rule in ("less reward", "less one")
         )
         self._floor = np.where(self._counts > 0, 1.0, -np.inf)
+        self._paying, self._counting = self._pays.nonzero()[0].tolist(), self._counts.nonzero()[0].tolist()
         both = {"return", "horizon"} <= set(self.names)
         self._of_estimate = [self.names.index(name) for name in ("return", "horizon")] if both else []
         self._corrections, self._corrected_part = about["corrections"], about["corrected_part"]
@@ -64,25 +65,35 @@ class CommandBooks:
         :param reward: raw reward of the step, a number or ``(n,)``; None for the desired return per step
         :param amounts: what the step added to further sums, by part
         :return: ``(n, n_parts)``
-        :raises ValueError: if there are other numbers of rows, or a reward is not finite
+        :raises ValueError: if there are other numbers of rows or parts, or a reward is not finite
         """
-        if len(rows) != n:
-            raise ValueError(f"state has {len(rows)} rows for {n} observations: pass what the last call returned")
-        rewards: Any
-        if isinstance(reward, float) and math.isfinite(reward):  # the usual one needs no look at arrays
-            rewards = reward
-        elif reward is not None:
-            rewards = np.asarray(reward, dtype=np.float64).reshape(-1, 1)
-            if not np.isfinite(rewards).all() or len(rewards) not in (1, n):
-                raise ValueError(f"reward={reward}: give a finite number, or one per environment, shape ({n},)")
-        elif self._of_estimate:
-            rewards = np.nan_to_num(rows[:, self._of_estimate[:1]] / rows[:, self._of_estimate[1:]])
+        if rows.shape != (n, len(self.names)):
+            raise ValueError(
+                f"state has the shape {rows.shape} for {n} observations and commands of {len(self.names)} parts: "
+                "pass what the last call returned"
+            )
+        if n == 1 and isinstance(reward, float) and math.isfinite(reward):  # calls of numpy take longer than so few numbers
+            rows = rows.copy()
+            for column in self._paying:
+                rows[0, column] = rows.item(0, column) - reward
+            for column in self._counting:
+                rows[0, column] = max(rows.item(0, column) - 1, 1.0)
         else:
-            rewards = np.zeros((1, 1))
-        rows = np.maximum(rows - (rewards * self._pays + self._counts), self._floor)
+            rows = np.maximum(rows - (self._rewards(rows, reward) * self._pays + self._counts), self._floor)
         for name, amount in (amounts or {}).items():
             rows[:, self.names.index(name)] -= np.asarray(amount, dtype=np.float64)
         return rows
+
+    def _rewards(self, rows: Floats, reward: ArrayLike | None) -> Floats:
+        """What each row's step paid, ``(n, 1)`` or ``(1, 1)``."""
+        if reward is not None:
+            rewards = np.asarray(reward, dtype=np.float64).reshape(-1, 1)
+            if not np.isfinite(rewards).all() or len(rewards) not in (1, len(rows)):
+                raise ValueError(f"reward={reward}: give a finite number, or one per environment, shape ({len(rows)},)")
+            return rewards
+        if self._of_estimate:
+            return np.nan_to_num(rows[:, self._of_estimate[:1]] / rows[:, self._of_estimate[1:]])
+        return np.zeros((1, 1))
 
     def _asked(self, n: int, command: Any) -> Floats:
         if isinstance(command, int | float | np.number):

@@ -12,6 +12,7 @@ from torch import nn
 
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.policies.base import BehaviorPolicy
+from sb3_udrl.policies.standardize import Standardizer
 
 
 class DecisionNetwork(nn.Module):
@@ -96,6 +97,9 @@ def _simplified(policy: Any) -> Any:
     """The same function with less to compute."""
     if not policy.command_standardizer.per_step.any():
         policy.command_standardizer.sums = []
+    for part in policy.modules():
+        if isinstance(part, Standardizer) and (part.mean_rest * part.inverse_std).abs().max() < 1e-7:
+            part.mean_rest = th.zeros(())  # which ONNX Runtime leaves out
     return policy
 
 

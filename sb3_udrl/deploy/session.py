@@ -56,6 +56,6 @@ class Session:
         if n != self._n:
             self._bind(n)
         for name, array in inputs.items():
-            self._inputs[name][:] = array
+            self._inputs[name][...] = array
         self.onnx.run_with_iobinding(self._binding)
         return self._outputs
