@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from app_models import LENGTH, write_models
+from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 from streamlit.testing.v1 import AppTest
 
 from sb3_udrl.app.__main__ import PAGE
@@ -60,6 +61,19 @@ def test_start_step_reset_and_reasons(page):
     assert episode.ended and len(episode.moments) == LENGTH
     assert at.metric[0].value == f"{episode.achieved()[-1]:.1f}"
     assert any("Under other commands" in text.value for text in at.markdown)
+
+
+def test_lines_over_time(page):
+    at = page("network")
+    if not at.checkbox(key="command_asks_return").value:
+        at.checkbox(key="command_asks_return").check().run()
+    click(at, "run_Step")
+    episode = click(at, "run_Step")
+    (chart,) = at.get("vega_lite_chart")
+    table = convert_arrow_bytes_to_pandas_df(chart.proto.data.data)
+    lines = {name: rows.set_index("step")["value"].to_dict() for name, rows in table.groupby("line")}
+    assert lines["return so far"] == dict(enumerate(episode.achieved()))
+    assert lines["return left"] == dict(enumerate(episode.remaining()["return"]))
 
 
 def test_another_command_while_it_runs(page):

@@ -17,6 +17,16 @@ from sb3_udrl.app.screen import drawn, show_film
 
 _PICTURES_PER_SECOND = 25
 _BATCH = 0.5  # seconds that are played, and sent to the browser, at a time
+# As Vega-Lite, since st.line_chart builds and checks its own with every batch, which takes longer than to play it
+_LINES = {
+    "mark": "line",
+    "height": 240,
+    "encoding": {
+        "x": {"field": "step", "type": "quantitative", "axis": {"grid": False}},
+        "y": {"field": "value", "type": "quantitative", "title": None},
+        "color": {"field": "line", "type": "nominal", "title": None, "legend": {"orient": "bottom"}},
+    },
+}
 
 
 def run(shown: Shown) -> None:
@@ -151,8 +161,8 @@ def _show_figures(episode: PlayedEpisode) -> None:
     achieved = episode.achieved()
     st.metric("Achieved return", f"{achieved[-1] if len(achieved) else 0:.1f}")
     remaining = {f"{name} left": values for name, values in episode.remaining().items()}
-    table = pd.DataFrame({"return so far": achieved, **remaining}).dropna(axis=1, how="all")
-    st.line_chart(table, x_label="step", height=220)
+    table = pd.DataFrame({"return so far": achieved, **remaining}).dropna(axis=1, how="all").rename_axis("step")
+    st.vega_lite_chart(table.reset_index().melt("step", var_name="line"), _LINES)
     if episode.ended:
         st.markdown("**The episode has ended**")
         rows = {outcome.part: {"asked": outcome.asked, "got": outcome.got} for outcome in episode.outcomes()}
