@@ -47,12 +47,13 @@ def test_which_way_to_act_obeys_better():
     assert not card((1, 5, True), (1, 1, False)).obeys_greedily()
     assert card((1, 5, True)).obeys_greedily()
     assert not card((1, 5, False)).obeys_greedily()
+    assert card((1, 5, False)).obeys_greedily("horizon")  # of which the card says nothing
 
 
 def test_an_empty_card():
     for empty in (ScoreCard(), make_score_card([])):
         assert len(empty) == 0 and empty.reachable() is None and np.isnan(empty.error("return", True))
-        assert not empty.obeys_greedily()
+        assert empty.obeys_greedily()
         assert ScoreCard.from_plain(empty.to_plain()) == empty
 
 

@@ -92,7 +92,7 @@ def how_to_play(model: CommandedAlgorithm) -> How:
     :param model: by its score card, actions are greedy or sampled at first
     """
     st.subheader("Play")
-    draws = len(model.score_card) > 0 and not model.score_card.obeys_greedily()
+    draws = not model.score_card.obeys_greedily()
     actions = st.radio("Actions", ["greedy", "sampled"], index=int(draws), horizontal=True, key=f"actions_{draws}")
     seed = st.number_input("Seed", 0, 1_000_000, 0, key="seed")
     speed = st.select_slider("Speed", list(_SPEEDS), "real time", key="speed")

@@ -132,7 +132,7 @@ def film_commands(model: CommandedAlgorithm, env: VecEnv, path: Path, commands: 
     :param commands: a row for each
     """
     part = next(name for name in commands.parts if commands.asks_for(name)[0])
-    greedy = not len(model.score_card) or model.score_card.obeys_greedily(part)
+    greedy = model.score_card.obeys_greedily(part)
     films = [film(model, env, commands.rows([i]), deterministic=greedy) for i in range(len(commands))]
     titles = [f"asked for {part} {asked:.0f}, got {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
     fps = steps_per_second(env)

@@ -66,12 +66,13 @@ class ScoreCard:
 
     def obeys_greedily(self, part: str = "return") -> bool:
         """
-        Whether the most likely actions came nearer to what was asked for than draws did.
+        Whether to take the most likely actions: yes, unless the card says that draws come nearer to what is asked for. Where
+        draws were not tried it is yes, and where these alone were tried it is no.
 
         :param part: its name
         """
         greedy, drawn = self.error(part, True), self.error(part, False)
-        return bool(greedy <= drawn) if not np.isnan([greedy, drawn]).any() else bool(np.isnan(drawn) and not np.isnan(greedy))
+        return bool(np.isnan(drawn) or greedy <= drawn)
 
     def reachable(self, part: str = "return") -> tuple[float, float] | None:
         """
