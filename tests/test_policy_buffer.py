@@ -53,6 +53,7 @@ def test_what_may_be_the_best_is_looked_at_again_until_it_is_known():
         policies.evaluate_again(1, 5.0, 10)
     assert policies.most_promising(nobody, 3) == 2
     assert policies.most_promising(nobody, 1) is None
+    assert buffer_of([]).most_promising(nobody, 3) is None
 
 
 def test_what_is_known_well_enough_is_not_looked_at_more_often():

@@ -20,7 +20,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecNormalize
 from test_forest_policy import ACTIONS, OBSERVATIONS
 
-from sb3_udrl import UDRL, CommandPolicy
+from sb3_udrl import UDRL, UDRLPG, CommandPolicy
 from sb3_udrl.commands import FixedCommands
 from sb3_udrl.saving.trust import Untrusted
 
@@ -251,6 +251,8 @@ def test_sizes_beyond_all_use_are_refused(saved, setting, value):
         ("ep_info_buffer", 5),
         *[(name, value) for name in ("batch_size", "_stats_window_size") for value in ("x", -1, 1.5, None, True, [], {})],
         *[("action_noise", value) for value in ("x", 0, 1e300, [], {})],
+        *[("_measured", value) for value in (None, "x", [], {"asked": 3}, {"speed": {}}, {"asked": {"return": [1.0]}})],
+        *[("use_sde", value) for value in (True, 1, "x")],
         *[(name, 5) for name in ("_vec_normalize_env", "_logger", "_custom_logger", "device")],
         ("ep_info_buffer", {":type:": "deque", "items": [{"r": 1}], "maxlen": 9}),
         *[(name, 5) for name in ("learn", "predict", "_setup_model", "__class__", "__dict__")],
@@ -261,6 +263,30 @@ def test_settings_that_no_model_has_are_refused(saved, setting, value):
     with_setting(saved, setting, value)
     with pytest.raises(ValueError, match=f"is not a model that UDRL can load: .*{setting}"):
         UDRL.load(saved, device=DEVICE, trusted=[])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["UDRL", "UDRLPG"])
+def test_a_setting_of_another_kind_is_refused_by_its_name_or_changes_nothing_that_breaks_training(tmp_path, kind):
+    env = make_vec(Scripted)
+    model = tiny_model(env, commands="any").learn(64) if kind == "UDRL" else UDRLPG("MlpPolicy", env, **TINY).learn(64)
+    model.save(tmp_path / "model.zip")
+    content, n_refused = (tmp_path / "model.zip").read_bytes(), 0
+    for name in json.loads(members_of(tmp_path / "model.zip")["data"]):
+        for value in ("x", -1, 2.5, {}):
+            with_setting(tmp_path / "model.zip", name, value)
+            try:
+                loaded = type(model).load(tmp_path / "model.zip", env, device=DEVICE, trusted=[])
+            except ValueError as error:
+                said = str(error).partition("can load:")[2]
+                named = name in said or name.replace("_", " ") in said.lower()
+                assert "Error" not in said and (named or (name == "policy_kwargs" and "other parameters" in said))
+                n_refused += 1
+            else:
+                loaded.predict(np.zeros(2), deterministic=True, command=1e6)
+                loaded.learn(20)
+            (tmp_path / "model.zip").write_bytes(content)
+    assert n_refused > 100
 
 
 def change(state, name, value):

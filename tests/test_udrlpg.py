@@ -331,6 +331,7 @@ def test_observations_that_are_not_flat_are_refused():
     ("arguments", "message"),
     [
         ({"initial_policies": 1}, "initial_policies=1: must be at least 2"),
+        ({"buffer_size": 40.5}, "buffer_size=40.5: must be at least 2, a whole number"),
         ({"initial_policies": 50, "buffer_size": 40}, "at most buffer_size=40"),
         ({"noise": -1.0}, "noise=-1.0"),
         ({"noise": float("nan")}, "noise=nan"),

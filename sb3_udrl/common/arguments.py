@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
@@ -25,25 +26,27 @@ def check_arguments(model: CommandedModel) -> None:
             f"policy={model.policy_class.__name__} is not a BehaviorPolicy: it takes no commands. "
             "If this is a saved model, load it with the algorithm that saved it"
         )
-    least = {"batch_size": 1, "gradient_steps": -1, "learning_starts": 0, "max_episode_steps": 1, "collectors": 0}
-    check_at_least(model, least)
+    check_at_least(model, {"gradient_steps": -1, "learning_starts": 0})
+    check_at_least(model, {"batch_size": 1, "max_episode_steps": 1, "collectors": 0}, whole=True)
     check_collectors(model.collectors, model.collector_kwargs)
     if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
         raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
     check_policy_kwargs(model.policy_class, model.policy_kwargs)
 
 
-def check_at_least(model: Any, least: Mapping[str, float]) -> None:
+def check_at_least(model: Any, least: Mapping[str, float], whole: bool = False) -> None:
     """
-    Refuse arguments that are too small.
+    Refuse arguments that are too small, or no numbers.
 
     :param model: its attributes are the arguments
     :param least: what is enough, by the name of the argument
+    :param whole: whether they must be whole numbers
     :raises ValueError: naming the argument, its value and what would do
     """
     for name, minimum in least.items():
-        if not getattr(model, name) >= minimum:
-            raise ValueError(f"{name}={getattr(model, name)}: must be at least {minimum}")
+        value = getattr(model, name)
+        if not isinstance(value, Real) or not float(value) >= minimum or (whole and float(value) % 1 > 0):
+            raise ValueError(f"{name}={value!r}: must be at least {minimum}{', a whole number' * whole}")
 
 
 def check_policy_kwargs(policy_class: type[Any], kwargs: Mapping[str, Any]) -> None:
@@ -71,8 +74,6 @@ def check_collectors(collectors: int, kwargs: dict[str, Any] | None) -> None:
     :param kwargs: further arguments of :class:`~sb3_udrl.collectors.Collectors`
     :raises ValueError: naming what would do
     """
-    if collectors != int(collectors):
-        raise ValueError(f"collectors={collectors}: give a whole number")
     given, known = kwargs or {}, ("backend", "address", "synchronous")
     unknown = sorted(set(given) - set(known))
     if unknown:

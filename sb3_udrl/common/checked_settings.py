@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from numbers import Real
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from types import NoneType
 from typing import Any
 
+import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.noise import ActionNoise
 
 from sb3_udrl.commands.outcomes import Outcome, Outcomes
+from sb3_udrl.obedience.score_card import ScoreCard
 from sb3_udrl.saving.checks import checked_count
 
 _COUNTS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_n_updates", "_episode_num")
 _OF_CALLERS = ("_vec_normalize_env", "_logger", "_custom_logger", "device")  # of load() and its environment
 _WINDOWS = ("ep_info_buffer", "ep_success_buffer")  # of SB3, for its logs
+_NUMBERS = (
+    *("verbose", "start_time", "sde_sample_freq", "_current_progress_remaining"),
+    *("learning_starts", "max_episode_steps", "buffer_size", "sde_share", "validation_fraction", "guidance"),
+    *("initial_policies", "episodes_per_policy", "noise", "reevaluation", "practice", "survival_bonus"),
+)
+_KWARGS = ("command_sampler_kwargs", "collector_kwargs", "label_kwargs", "replay_buffer_kwargs", "obedience_kwargs")
+# setting -> (what it must be, its types)
+_KINDS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    **{name: ("a number", (Real,)) for name in _NUMBERS},
+    **{name: ("arguments by name, or None", (dict, NoneType)) for name in _KWARGS},
+    **{name: ("True or False", (bool,)) for name in ("_command_is_fixed", "_was_filled")},
+    **{name: ("a number, or a list of them", (Real, list, tuple, np.ndarray)) for name in ("temperature", "epsilon")},
+    **{name: ("a space", (spaces.Space,)) for name in ("observation_space", "action_space")},
+    "learning_rate": ("a number, or a schedule", (Real, Callable)),
+    "patience": ("a number, or None", (Real, NoneType)),
+    "seed": ("a whole number, or None", (Integral, NoneType)),
+    "policy_class": ("a class", (type,)),
+    "policy_kwargs": ("arguments by name", (dict,)),
+    "replay_buffer_class": ("a class, or None", (type, NoneType)),
+    "commands": ("a name, or a list of parts", (str, list, tuple)),
+    "sampling": ("a name", (str,)),
+    "action_noise": ("an ActionNoise, or None", (ActionNoise, NoneType)),
+}
 
 
 def check_settings(settings: Mapping[str, Any], model_class: type[Any]) -> None:
@@ -34,8 +61,16 @@ def check_settings(settings: Mapping[str, Any], model_class: type[Any]) -> None:
     for name in _WINDOWS:
         if not (settings.get(name) is None or _is_window(settings[name])):
             raise ValueError(f"{name}: holds no figures of episodes")
-    if not isinstance(settings.get("action_noise"), ActionNoise | None):
-        raise ValueError(f"action_noise={settings['action_noise']!r}: is no ActionNoise")
+    for name, (text, types) in _KINDS.items():
+        value = settings.get(name)
+        if name in settings and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            raise ValueError(f"{name}={str(value)[:80]!r}: must be {text}")
+    if settings.get("use_sde"):
+        raise ValueError(f"use_sde={settings['use_sde']!r}: models of this package explore in their own ways")
+    try:
+        ScoreCard.from_plain(settings.get("_measured", {}))
+    except ValueError as error:
+        raise ValueError(f"_measured: {error}") from error
     if "outcomes" in settings and not _are_outcomes(settings["outcomes"]):
         raise ValueError("outcomes: holds no episodes under commands")
 

@@ -328,6 +328,6 @@ def make_warm_up(
     """
     if callable(warm_up):
         return OwnWarmUp(action_space, n_envs, rng, warm_up)
-    if warm_up not in WARM_UPS:
+    if not isinstance(warm_up, str) or warm_up not in WARM_UPS:
         raise ValueError(f"warm_up={warm_up!r}: choose one of {sorted(WARM_UPS)}, or pass a function")
     return WARM_UPS[warm_up](action_space, n_envs, rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,18 @@ class ScoreCard:
         The inverse of :meth:`to_plain`.
 
         :param plain: lists and numbers
+        :raises ValueError: if it is something else
         """
-        return cls(**plain)
+        try:
+            card = cls(**plain)
+            columns: list[Any] = [*card.asked.values(), *card.achieved.values(), card.greedy]
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"it is no score card: {error}") from error
+        if not all(isinstance(column, list) and len(column) == len(card.greedy) for column in columns):
+            raise ValueError("it is no score card: it takes a list of one length for each part, and one of what was greedy")
+        if not all(isinstance(value, Real) for column in columns for value in column):
+            raise ValueError("it is no score card: it holds what is no number")
+        return card
 
     def to_plain(self) -> dict[str, Any]:
         """As lists and numbers, for files."""

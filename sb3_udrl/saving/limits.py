@@ -22,6 +22,8 @@ _RANGES: dict[str, tuple[type[Any], int, int]] = {  # kind, least and most of se
     "gradient_steps": (Real, -1, 2**30),
     "collectors": (Real, 0, 2**12),
     "_stats_window_size": (Integral, 1, 2**24),
+    "initial_policies": (Real, 2, 2**30),
+    "episodes_per_policy": (Real, 1, 2**30),
 }
 _OF_LAYERS = {"net_arch", "features_dim", "cnn_output_dim", "channels", "n_bins"}  # arguments of our networks and SB3's
 

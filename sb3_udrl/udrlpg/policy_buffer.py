@@ -203,8 +203,10 @@ class PolicyBuffer:
 
         :param running: numbers of those that are evaluated right now
         :param max_evaluations: episodes after which a policy is known well enough
-        :return: its number, None if all are known well enough
+        :return: its number, None if there are none, or all are known well enough
         """
+        if not len(self.counts):
+            return None
         n_running = (self._used("ids")[:, None] == running).sum(1)
         certain = self.errors() < _NEGLIGIBLE * np.ptp(self.means())
         open_ones = self.counts + n_running < np.where(certain, min(2, max_evaluations), max_evaluations)

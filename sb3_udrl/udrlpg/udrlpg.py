@@ -148,7 +148,7 @@ class UDRLPG(CommandedAlgorithm):
             raise ValueError(
                 f'policy={self.policy_class.__name__}: choose "MlpPolicy", or derive a class from GeneratorPolicy'
             )
-        check_at_least(self, {"initial_policies": 2, "episodes_per_policy": 1, "buffer_size": 2})
+        check_at_least(self, {"initial_policies": 2, "episodes_per_policy": 1, "buffer_size": 2}, whole=True)
         if self.initial_policies > self.buffer_size:
             raise ValueError(f"initial_policies={self.initial_policies}: must be at most buffer_size={self.buffer_size}")
         if not (np.isfinite(self.noise) and self.noise >= 0):
