@@ -28,6 +28,7 @@ TINY = {
     "gradient_steps": 4,
     "batch_size": 8,
     "initial_policies": 2,
+    "measuring": 0.0,  # so that training in two parts is training at once
     "policy_kwargs": {"generator_kwargs": {"net_arch": [16]}},
     "seed": 0,
     "device": DEVICE,
@@ -174,6 +175,55 @@ def test_practice_is_without_noise():
     size = np.abs(model.hindsight.weights).mean(1)
     assert size[practiced == 1].max() < size[practiced == 0].mean()
     assert len(seen) == 0 or max(seen) < 1e-6
+
+
+def measured_model(**kwargs):
+    return tiny_generator(make_vec(FixedStart, 2), measuring=0.4, **kwargs).learn(800)
+
+
+def test_the_finished_generator_is_measured(tmp_path):
+    """In the last two fifths of training it stays as it is, and the card says what it delivers."""
+    updates = []
+    model = tiny_generator(make_vec(FixedStart, 2), measuring=0.4)
+    model.learn(800, callback=Recorder(lambda callback: updates.append(model._n_updates)))
+    assert 0 < updates[240] == updates[-1]
+    card = model.score_card
+    asked, achieved = card.episodes("return", greedy=True)
+    assert 30 < len(card) <= 40 and np.ptp(asked) > 0
+    values = model.hindsight.returns
+    assert values.min() <= asked.min() and asked.max() <= values.max() + 1e-6
+    for wanted, got in zip(asked[-5:], achieved[-5:], strict=True):
+        weights = model.policy.generate(np.array([wanted]))
+        row = np.abs(model.hindsight.weights - weights).max(1).argmin()
+        np.testing.assert_allclose(model.hindsight.weights[row], weights[0], rtol=1e-5)
+        assert model.hindsight.returns[row] == pytest.approx(got)
+    model.save(tmp_path / "model")
+    loaded = UDRLPG.load(tmp_path / "model", device=DEVICE, trusted=[])
+    assert loaded.score_card == card
+    np.testing.assert_array_equal(loaded.policy.corrections, model.policy.corrections)
+
+
+def test_what_was_measured_is_forgotten_when_training_goes_on():
+    model = measured_model()
+    model.policy.correct(True, np.stack((np.arange(16.0), np.arange(16.0))))
+    before = len(model.score_card)
+    model.learn(160, reset_num_timesteps=False, callback=Recorder(lambda callback: callback.num_timesteps < 860))
+    assert before > 0 and len(model.score_card) == 0
+    assert np.isnan(model.policy.corrections).all()
+
+
+def test_what_delivers_it_is_asked_for():
+    """Asked for 10 to 25 it was measured to deliver 0 to 15: who wants 5 gets the policy for 15."""
+    policy = measured_model().policy
+    for greedy in (False, True):
+        policy.correct(greedy, np.stack((np.arange(16.0), np.arange(16.0) + 10)))
+        assert policy.initial_command(1, 5, greedy)["return"] == [15]
+        assert policy.initial_command(1, 40, greedy)["return"] == [40]  # nothing is known of that
+    assert policy.initial_command(1, 5)["return"] == [5]
+    weights = policy.generate(np.array([15.0]))[0]
+    layer = policy.generate_policy(5).action_net
+    plain = policy._sb3_policy(weights).action_net
+    th.testing.assert_close(layer.weight, plain.weight)
 
 
 def test_the_best_is_asked_for_where_survival_pays():
@@ -337,6 +387,7 @@ def test_observations_that_are_not_flat_are_refused():
         ({"noise": float("nan")}, "noise=nan"),
         ({"reevaluation": 1.0}, "reevaluation=1.0"),
         ({"practice": -0.1}, "practice=-0.1"),
+        ({"measuring": 1.0}, "measuring=1.0"),
         ({"episodes_per_policy": 0}, "episodes_per_policy=0"),
         ({"survival_bonus": float("inf")}, "survival_bonus=inf"),
         ({"sampling": "best"}, "choose one of"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
@@ -87,6 +88,7 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         self._n_updates = 0
         self._command_is_fixed = False
         self._was_filled = False  # the replay buffer, before learning
+        self._measured: dict[str, Any] = {}  # the score card, as it is saved
 
     def _setup_model(self) -> None:
         self.command_space = self.make_command_space()
@@ -135,7 +137,11 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
     @property
     def score_card(self) -> ScoreCard:
         """What the model delivered when it was asked, at the end of its training; empty where that was not measured."""
-        return ScoreCard()
+        return ScoreCard.from_plain(self._measured) if self._measured else ScoreCard()
+
+    @score_card.setter
+    def score_card(self, card: ScoreCard) -> None:
+        self._measured = card.to_plain()
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """
@@ -202,10 +208,18 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
 
     def warn_beyond(self, command: Command) -> None:
         """
-        Warn where more, or less, is asked for than was measured; here, nothing is.
+        Warn where more, or less, is asked for than was measured.
 
         :param command: what is asked for, one row
         """
+        for part, values in command.parts.items():
+            reach, value = self.score_card.reachable(part), float(values[0])
+            if reach is not None and not np.isnan(value) and not reach[0] <= value <= reach[1]:
+                warnings.warn(
+                    f"{part}={value:g} is beyond what this model delivered when it was measured, {reach[0]:g} to "
+                    f"{reach[1]:g}: see model.score_card",
+                    stacklevel=3,
+                )
 
     def predict(
         self,

@@ -75,8 +75,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             iteration += 1
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             if not self.warming_up and self.replay_buffer.n_episodes > 0:
-                n_collected = self.num_timesteps - collected_from
-                self.train(count_gradient_steps(self.gradient_steps, n_collected), self.batch_size)
+                self.train(self.due_gradient_steps(self.num_timesteps - collected_from), self.batch_size)
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
         callback.on_training_end()
@@ -140,6 +139,14 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         report = self._fit_stored(gradient_steps, batch_size)
         rate = self.lr_schedule(self._current_progress_remaining)
         record_training(self.logger, report, rate, self._n_updates, time.perf_counter() - started)
+
+    def due_gradient_steps(self, n_collected: int) -> int:
+        """
+        How much is learned of what was collected.
+
+        :param n_collected: environment steps since the last training
+        """
+        return count_gradient_steps(self.gradient_steps, n_collected)
 
     def _fit_stored(self, gradient_steps: int, batch_size: int) -> FitReport:
         if self.replay_buffer.n_episodes == 0:

@@ -53,6 +53,20 @@ class ScoreCard:
         """As lists and numbers, for files."""
         return asdict(self)
 
+    def with_episode(self, asked: dict[str, float], achieved: dict[str, float], greedy: bool) -> ScoreCard:
+        """
+        The card with a further episode.
+
+        :param asked: by part
+        :param achieved: by part
+        :param greedy: whether actions were the most likely ones
+        """
+        return ScoreCard(
+            {part: [*self.asked.get(part, []), value] for part, value in asked.items()},
+            {part: [*self.achieved.get(part, []), value] for part, value in achieved.items()},
+            [*self.greedy, greedy],
+        )
+
     def episodes(self, part: str, greedy: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """
         What was asked for of a part, and what was achieved, in the episodes that asked for it.

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from sb3_udrl.buffers.arrays import map_observation
-from sb3_udrl.commands.calibration import N_KNOTS, corrected
-from sb3_udrl.commands.command import Command, CommandLike
+from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies.base import Actor, BehaviorPolicy, Deciding, FitOptions, FitReport, Noise
+from sb3_udrl.policies.corrected import CorrectedPolicy
 
 
-class SideBySide(BehaviorPolicy):
+class SideBySide(CorrectedPolicy):
     """
     Takes every kind of command. "Better than usual" is learned by one behavior function from recent episodes, as with
     relative commands alone. Returns, horizons and what else can be asked for are obeyed by another one, which learns from an
@@ -39,7 +39,6 @@ class SideBySide(BehaviorPolicy):
     """
 
     obedient_temperature: th.Tensor
-    corrections: th.Tensor
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class SideBySide(BehaviorPolicy):
         self.make, self.obedient_kwargs, self.kwargs = make, obedient_kwargs, kwargs
         self.obedient.experience = self.experience  # one and the same
         self.register_buffer("obedient_temperature", th.tensor(float(obedient_temperature)))
-        self.register_buffer("corrections", th.full((2, 2, N_KNOTS), th.nan))  # sampled, greedy: delivered, to ask for
+        self.make_corrections()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -107,30 +106,6 @@ class SideBySide(BehaviorPolicy):
     @property
     def explorer(self) -> BehaviorPolicy:
         return self.striving
-
-    def correct(self, greedy: bool, points: NDArray[np.float64] | None) -> None:
-        """
-        From now on, ask for something else where a return alone is wanted.
-
-        :param greedy: with the most likely actions, or with draws
-        :param points: as from :func:`~sb3_udrl.commands.calibration.calibration`; None for no correction
-        """
-        self.corrections[int(greedy)] = th.nan if points is None else th.as_tensor(points)
-
-    def _corrected(self, command: Command, greedy: bool) -> Command:
-        points, wanted = self.corrections[int(greedy)].cpu().numpy().astype(np.float64), self.command_space.measured[0]
-        others = [name for name in command.parts if name != wanted]
-        alone = np.logical_and.reduce([command.asks_for(wanted), *(~command.asks_for(name) for name in others)])
-        if np.isnan(points).any() or not alone.any():
-            return command
-        asked = np.where(alone, corrected(np.nan_to_num(command[wanted]), points), command[wanted])
-        return Command({**command.parts, wanted: asked})
-
-    def initial_command(self, n_envs: int, command: CommandLike | None = None, deterministic: bool | None = None) -> Command:
-        initial = self.command_space.make(self.own_command() if command is None else command, n_envs)
-        if deterministic is not None:
-            initial = self._corrected(initial, deterministic)
-        return super().initial_command(n_envs, initial)
 
     def asks_to_obey(self, command: Command) -> NDArray[np.bool_]:
         """

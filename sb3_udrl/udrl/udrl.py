@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -16,13 +15,12 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.commands import CommandPart, CommandSampler
-from sb3_udrl.commands.command import Command
 from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
 from sb3_udrl.common.made_envs import MakeEnv
 from sb3_udrl.exploration import Exploration
 from sb3_udrl.exploration.warm_up import WarmUpFunction
 from sb3_udrl.labels import Hindsight
-from sb3_udrl.obedience import Obedience, ScoreCard
+from sb3_udrl.obedience import Obedience
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
 from sb3_udrl.saving.checks import checked_array
@@ -164,7 +162,6 @@ class UDRL(HindsightAlgorithm):
         self.warm_up, self.temperature, self.epsilon, self.sde_share = warm_up, temperature, epsilon, sde_share
         self.patience, self.validation_fraction = patience, validation_fraction
         self.obedience_kwargs, self.guidance = obedience_kwargs, guidance
-        self._measured: dict[str, Any] = {}  # the score card, as it is saved
         if env is None and observation_space is not None and action_space is not None:
             self.observation_space, self.action_space, self.n_envs = observation_space, action_space, 1
         elif _init_setup_model and (env is None or observation_space is not None or action_space is not None):
@@ -346,26 +343,6 @@ class UDRL(HindsightAlgorithm):
         batch = Hindsight(self.replay_buffer, obedient.command_space).batch(all_, self._normalizer)
         loss, gain = obedient.loss_and_command_gain(batch, self.rng)
         return {**metrics, "obedient_validation_loss": loss, "obedient_command_gain": gain}
-
-    # What practice measured
-
-    @property
-    def score_card(self) -> ScoreCard:
-        return ScoreCard.from_plain(self._measured) if self._measured else super().score_card
-
-    @score_card.setter
-    def score_card(self, card: ScoreCard) -> None:
-        self._measured = card.to_plain()
-
-    def warn_beyond(self, command: Command) -> None:
-        for part, values in command.parts.items():
-            reach, value = self.score_card.reachable(part), float(values[0])
-            if reach is not None and not np.isnan(value) and not reach[0] <= value <= reach[1]:
-                warnings.warn(
-                    f"{part}={value:g} is beyond what this model delivered when it was measured, {reach[0]:g} to "
-                    f"{reach[1]:g}: see model.score_card",
-                    stacklevel=3,
-                )
 
     # Copies that play, and resuming
 

@@ -31,7 +31,7 @@ class PlainGenerator(nn.Module):
     :param net_arch: sizes of the hidden layers
     """
 
-    def __init__(self, network: PolicyNetwork, net_arch: Sequence[int] = (64, 64)) -> None:
+    def __init__(self, network: PolicyNetwork, net_arch: Sequence[int] = (256, 256)) -> None:
         super().__init__()
         self.net = mlp([1, *net_arch, network.n_weights])
 

@@ -12,6 +12,7 @@ from sb3_udrl.saving.checks import checked_array
 NEW = -1  # is stored when its episode ends
 UNSTORED = -2  # plays before policies are stored
 PRACTICE = -3  # is stored as NEW is, and was generated without noise
+MEASURED = -4  # as PRACTICE, by the generator as it is at the end
 
 
 class PlayedPolicies:

@@ -16,6 +16,7 @@ from torch import nn
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.policies.base import FitOptions, FitReport
+from sb3_udrl.policies.corrected import CorrectedPolicy
 from sb3_udrl.policies.gradient_policy import GradientPolicy
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
 from sb3_udrl.udrlpg.export import sb3_policy
@@ -27,7 +28,7 @@ from sb3_udrl.udrlpg.return_scale import ReturnScale
 from sb3_udrl.udrlpg.spaces import Actions, check_flat, count_inputs, flat_inputs
 
 
-class GeneratorPolicy(GradientPolicy):
+class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
     """
     A network that maps a desired return to the weights of a whole policy, which then acts for an episode
     (arXiv 2501.16288). Generated policies are deterministic.
@@ -75,6 +76,7 @@ class GeneratorPolicy(GradientPolicy):
         self.input_scale = InputScale(count_inputs(observation_space))
         self.return_scale = ReturnScale()
         self.register_buffer("best_weights", th.zeros(self.network.n_weights))
+        self.make_corrections()
         self.make_optimizer(lr_schedule)
         self._last: tuple[Any, NDArray[np.float32]] | None = None  # what was generated last, and for what
 
@@ -117,6 +119,12 @@ class GeneratorPolicy(GradientPolicy):
             self._last = known, self.generate(command["return"])
         return self.act_with(self._last[1], observation.cpu().numpy())
 
+    def _corrected(self, command: Command, greedy: bool) -> Command:
+        """More than was ever measured is asked for as it is: nothing is known of it."""
+        most = float(self.corrections[int(greedy), 0, -1])
+        asked = super()._corrected(command, greedy)["return"]
+        return Command({"return": np.where(command["return"] >= most, command["return"], asked)})
+
     def fit(self, hindsight: Any, options: FitOptions) -> FitReport:
         """
         Regress the weights of stored policies on their values.
@@ -144,7 +152,7 @@ class GeneratorPolicy(GradientPolicy):
         :raises ValueError: if it is not finite
         :raises NotImplementedError: if policies of SB3 do not know the spaces
         """
-        asked = self.initial_command(1, desired_return)["return"]
+        asked = self.initial_command(1, desired_return, deterministic=True)["return"]
         return self._sb3_policy(self.generate(asked)[0])
 
     def best_policy(self) -> ActorCriticPolicy:

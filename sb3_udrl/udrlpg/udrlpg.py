@@ -13,13 +13,15 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_udrl.buffers import Episode
 from sb3_udrl.commands import CommandSampler
+from sb3_udrl.commands.calibration import calibration
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.common.arguments import check_at_least
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import FitOptions, FitReport
 from sb3_udrl.saving.checks import checked_array
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
-from sb3_udrl.udrlpg.played import NEW, PRACTICE, UNSTORED, PlayedPolicies
+from sb3_udrl.udrlpg.played import MEASURED, NEW, PRACTICE, UNSTORED, PlayedPolicies
 from sb3_udrl.udrlpg.policy import GeneratorPolicy
 from sb3_udrl.udrlpg.policy_buffer import PolicyBuffer
 from sb3_udrl.udrlpg.practice import values_to_practice
@@ -50,6 +52,8 @@ class UDRLPG(CommandedAlgorithm):
     :param reevaluation: share of the episodes in which the most promising stored policy is evaluated again
     :param practice: share of the other episodes that are played without noise, by policies for any return that was seen, so
         that these are learned to be delivered
+    :param measuring: share of training, at its end, in which the generator learns no more and all episodes are such practice:
+        they make the score card, by which commands are corrected from then on
     :param episodes_per_policy: number of episodes that each new policy plays
     :param survival_bonus: reward that is paid for each step that an episode goes on, which is not counted in comparing
         policies: else standing still is better than a walk that ends. Commands and all that is reported are returns with it
@@ -88,6 +92,7 @@ class UDRLPG(CommandedAlgorithm):
         noise: float = 0.5,
         reevaluation: float = 0.2,
         practice: float = 0.2,
+        measuring: float = 0.1,
         episodes_per_policy: int = 1,
         survival_bonus: float = 0.0,
         sampling: str = "weighted_bands",
@@ -124,7 +129,7 @@ class UDRLPG(CommandedAlgorithm):
             seed=seed,
         )
         self.initial_policies, self.noise = initial_policies, noise
-        self.reevaluation, self.practice = reevaluation, practice
+        self.reevaluation, self.practice, self.measuring = reevaluation, practice, measuring
         self.episodes_per_policy, self.survival_bonus, self.sampling = episodes_per_policy, survival_bonus, sampling
         if _init_setup_model:
             self._setup_model()
@@ -153,7 +158,7 @@ class UDRLPG(CommandedAlgorithm):
             raise ValueError(f"initial_policies={self.initial_policies}: must be at most buffer_size={self.buffer_size}")
         if not (np.isfinite(self.noise) and self.noise >= 0):
             raise ValueError(f"noise={self.noise}: must be finite and at least 0")
-        for name in ("reevaluation", "practice"):
+        for name in ("reevaluation", "practice", "measuring"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 0 and below 1")
         if not np.isfinite(self.survival_bonus):
@@ -196,7 +201,8 @@ class UDRLPG(CommandedAlgorithm):
             self._play(starts, self.policy.network.initial(n, self.rng), NEW if self.policy.input_scale.frozen else UNSTORED)
             self._running.begin(starts, None)
             return
-        starts = starts & ~self._evaluate_again(starts)
+        if not self._is_finished:
+            starts = starts & ~self._evaluate_again(starts)
         starts = starts & ~self._practice(starts)
         if starts.any():
             self._try_beyond(starts)
@@ -214,6 +220,12 @@ class UDRLPG(CommandedAlgorithm):
         self._played.numbers[envs] = number
         self._played.left[envs] = self.episodes_per_policy - 1 if number in (NEW, PRACTICE) else 0
 
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the generator learns no more in this call of ``learn``, and is measured."""
+        left, whole = self._total_timesteps - self.num_timesteps, self._total_timesteps - self._num_timesteps_at_start
+        return self._n_updates > 0 and left < self.measuring * whole
+
     def _evaluate_again(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Let the most promising policies play some of the episodes that start. Which ones."""
         policies, again = self.hindsight, np.zeros(self.n_envs, dtype=np.bool_)
@@ -229,12 +241,15 @@ class UDRLPG(CommandedAlgorithm):
     def _practice(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Play some of the episodes that start by policies without noise, for any return that was seen. Which ones."""
         policies, scale = self.hindsight, self.policy.return_scale
-        practice = starts & (self.rng.random(self.n_envs) < self.practice) & (policies.n_episodes > 0)
+        share = 1.0 if self._is_finished else self.practice
+        practice = starts & (self.rng.random(self.n_envs) < share) & (policies.n_episodes > 0)
         n = int(practice.sum())
         if n:
-            values = values_to_practice(policies.values(), policies.practiced_values(), n, self.rng)
+            measured = scale.values_of(self.score_card.episodes("return", True)[1])
+            known = measured if self._is_finished else policies.practiced_values()
+            values = values_to_practice(policies.values(), known, n, self.rng)
             command = self.policy.initial_command(n, {"return": scale.returns_of(values)})
-            self._play(practice, self.policy.generate(command["return"]), PRACTICE)
+            self._play(practice, self.policy.generate(command["return"]), MEASURED if self._is_finished else PRACTICE)
             self._running.begin(practice, command)
         return practice
 
@@ -257,13 +272,28 @@ class UDRLPG(CommandedAlgorithm):
             return
         if number >= 0 and policies.evaluate_again(number, total, len(episode)):
             return
-        played.numbers[env] = policies.add(played.weights[env], total, len(episode), number == PRACTICE)
+        played.numbers[env] = policies.add(played.weights[env], total, len(episode), number in (PRACTICE, MEASURED))
         if number == NEW and not self._running.warm_up[env]:  # practice says nothing of what the sampler asks for
             self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
+        if number == MEASURED and self._is_finished:
+            self._measure(float(self._running.asked["return"][env]), total)
+
+    def _measure(self, asked: float, achieved: float) -> None:
+        """Note on the score card what was delivered, and correct commands by it."""
+        card = self.score_card.with_episode({"return": asked}, {"return": achieved}, greedy=True)
+        self.score_card = card
+        for greedy in (False, True):  # generated policies draw nothing
+            self.policy.correct(greedy, calibration(*card.episodes("return", True)))
+
+    def due_gradient_steps(self, n_collected: int) -> int:
+        return 0 if self._is_finished else super().due_gradient_steps(n_collected)
 
     def fit(self, gradient_steps: int, batch_size: int, learning_rate: float) -> FitReport:
-        if self.hindsight.n_episodes < self.initial_policies:
+        if self.hindsight.n_episodes < self.initial_policies or gradient_steps == 0:
             return FitReport(0, {})
+        self.score_card = ScoreCard()  # of the generator as it was
+        for greedy in (False, True):
+            self.policy.correct(greedy, None)
         return self.policy.fit(self.hindsight, FitOptions(gradient_steps, batch_size, learning_rate))
 
     def dump_logs(self, iterations: int = 0) -> None:
