@@ -209,7 +209,7 @@ def test_what_was_measured_is_forgotten_when_training_goes_on():
     before = len(model.score_card)
     model.learn(160, reset_num_timesteps=False, callback=Recorder(lambda callback: callback.num_timesteps < 860))
     assert before > 0 and len(model.score_card) == 0
-    assert np.isnan(model.policy.corrections).all()
+    assert bool(model.policy.corrections.isnan().all())
 
 
 def test_what_delivers_it_is_asked_for():
