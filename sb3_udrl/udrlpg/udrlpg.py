@@ -29,6 +29,7 @@ from sb3_udrl.udrlpg.sampling import SAMPLINGS
 from sb3_udrl.udrlpg.spaces import check_flat, flat_inputs
 
 _MAX_EVALUATIONS = 20  # episodes after which a policy's return is known well enough
+_MAX_MEASURED = 200  # episodes on the score card; more would tell little
 _NOISE_SPREAD = 0.3  # deviation of the logarithm of the noise, so that some policies stay closer than others
 
 
@@ -275,7 +276,7 @@ class UDRLPG(CommandedAlgorithm):
         played.numbers[env] = policies.add(played.weights[env], total, len(episode), number in (PRACTICE, MEASURED))
         if number == NEW and not self._running.warm_up[env]:  # practice says nothing of what the sampler asks for
             self.outcomes.add(self.command_space, self._running.asked.rows([env]), episode)
-        if number == MEASURED and self._is_finished:
+        if number == MEASURED and self._is_finished and len(self.score_card) < _MAX_MEASURED:
             self._measure(float(self._running.asked["return"][env]), total)
 
     def _measure(self, asked: float, achieved: float) -> None:
