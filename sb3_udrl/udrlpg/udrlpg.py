@@ -246,8 +246,7 @@ class UDRLPG(CommandedAlgorithm):
         practice = starts & (self.rng.random(self.n_envs) < share) & (policies.n_episodes > 0)
         n = int(practice.sum())
         if n:
-            measured = scale.values_of(self.score_card.episodes("return", True)[1])
-            known = measured if self._is_finished else policies.practiced_values()
+            known = np.zeros(0) if self._is_finished else policies.practiced_values()  # measured evenly
             values = values_to_practice(policies.values(), known, n, self.rng)
             command = self.policy.initial_command(n, {"return": scale.returns_of(values)})
             self._play(practice, self.policy.generate(command["return"]), MEASURED if self._is_finished else PRACTICE)
