@@ -54,7 +54,6 @@ def command(models: Path, address: str, port: int, no_browser: bool) -> list[str
         "server.port": port,
         "server.headless": str(no_browser).lower(),
         "server.fileWatcherType": "none",
-        "runner.fastReruns": "false",  # or a click would play on beside the batch that is still played
         "runner.postScriptGC": "false",  # or every batch would wait for a full collection, over all that PyTorch loaded
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",

@@ -149,7 +149,8 @@ def _advance(episodes: Sequence[PlayedEpisode], shown: Shown) -> float:
     most = max(1, round(_BATCH * fps / steps_per_picture)) if limited else 1000
     until = time.monotonic() + 0.8 * _BATCH
     n_pictures = 0
-    while n_pictures < most and time.monotonic() < until and not all(episode.ended for episode in episodes):
+    # To look at the state is what ends this thread where a click has begun another one
+    while st.session_state.playing and n_pictures < most and time.monotonic() < until and not all(e.ended for e in episodes):
         for episode in episodes:
             for i in range(steps_per_picture):
                 episode.step(shown.how.deterministic, filmed=i == steps_per_picture - 1)
@@ -160,8 +161,9 @@ def _advance(episodes: Sequence[PlayedEpisode], shown: Shown) -> float:
 def _show_figures(episode: PlayedEpisode) -> None:
     achieved = episode.achieved()
     st.metric("Achieved return", f"{achieved[-1] if len(achieved) else 0:.1f}")
-    remaining = {f"{name} left": values for name, values in episode.remaining().items()}
-    table = pd.DataFrame({"return so far": achieved, **remaining}).dropna(axis=1, how="all").rename_axis("step")
+    lines = {"return so far": achieved, **{f"{name} left": values for name, values in episode.remaining().items()}}
+    columns = {name: pd.Series(values) for name, values in lines.items()}  # of any length: another thread may end its step
+    table = pd.DataFrame(columns).dropna(axis=1, how="all").rename_axis("step")
     st.vega_lite_chart(table.reset_index().melt("step", var_name="line"), _LINES)
     if episode.ended:
         st.markdown("**The episode has ended**")
