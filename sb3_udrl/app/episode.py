@@ -76,6 +76,7 @@ class PlayedEpisode:
         self.pictures: list[bytes] = []  # as JPEG
         self.filmed: list[int] = []  # the step that each of them shows
         self.ended = False
+        self._stepping = threading.Lock()  # a click begins a thread while the one before may still step
         self._asked_at = 0  # step since which the present command stands
         self._command = self._checked(command)
         self._state: Any = None
@@ -111,8 +112,11 @@ class PlayedEpisode:
         :param deterministic: the most likely action instead of a draw
         :param filmed: keep a picture, where pictures are kept
         """
-        if self.ended:
-            return
+        with self._stepping:
+            if not self.ended:
+                self._step(deterministic, filmed)
+
+    def _step(self, deterministic: bool, filmed: bool) -> None:
         starts = np.array([self._state is None])
         reward, info = (None, None) if self._state is None else self._last
         with _drawing, th.random.fork_rng(devices=[]):

@@ -22,7 +22,7 @@ _WINDOWS = ("ep_info_buffer", "ep_success_buffer")  # of SB3, for its logs
 _NUMBERS = (
     *("verbose", "start_time", "sde_sample_freq", "_current_progress_remaining"),
     *("learning_starts", "max_episode_steps", "buffer_size", "sde_share", "validation_fraction", "guidance"),
-    *("initial_policies", "episodes_per_policy", "noise", "reevaluation", "practice", "survival_bonus"),
+    *("initial_policies", "episodes_per_policy", "noise", "reevaluation", "practice", "measuring", "survival_bonus"),
 )
 _KWARGS = ("command_sampler_kwargs", "collector_kwargs", "label_kwargs", "replay_buffer_kwargs", "obedience_kwargs")
 # setting -> (what it must be, its types)
