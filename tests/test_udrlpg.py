@@ -17,6 +17,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl import UDRL
+from sb3_udrl.commands.calibration import N_KNOTS
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.evaluation.following import CommandFollowingCallback, command_following
 from sb3_udrl.udrlpg import UDRLPG
@@ -205,7 +206,7 @@ def test_the_finished_generator_is_measured(tmp_path):
 
 def test_what_was_measured_is_forgotten_when_training_goes_on():
     model = measured_model()
-    model.policy.correct(True, np.stack((np.arange(16.0), np.arange(16.0))))
+    model.policy.correct(True, np.stack((np.arange(N_KNOTS), np.arange(N_KNOTS))))
     before = len(model.score_card)
     model.learn(160, reset_num_timesteps=False, callback=Recorder(lambda callback: callback.num_timesteps < 860))
     assert before > 0 and len(model.score_card) == 0
@@ -213,12 +214,12 @@ def test_what_was_measured_is_forgotten_when_training_goes_on():
 
 
 def test_what_delivers_it_is_asked_for():
-    """Asked for 10 to 25 it was measured to deliver 0 to 15: who wants 5 gets the policy for 15."""
+    """Asked for 10 to 73 it was measured to deliver 0 to 63: who wants 5 gets the policy for 15."""
     policy = measured_model().policy
     for greedy in (False, True):
-        policy.correct(greedy, np.stack((np.arange(16.0), np.arange(16.0) + 10)))
+        policy.correct(greedy, np.stack((np.arange(N_KNOTS), np.arange(N_KNOTS) + 10)))
         assert policy.initial_command(1, 5, greedy)["return"] == [15]
-        assert policy.initial_command(1, 40, greedy)["return"] == [40]  # nothing is known of that
+        assert policy.initial_command(1, 70, greedy)["return"] == [70]  # nothing is known of that
     assert policy.initial_command(1, 5)["return"] == [5]
     weights = policy.generate(np.array([15.0]))[0]
     layer = policy.generate_policy(5).action_net

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
@@ -21,6 +23,14 @@ class CorrectedPolicy(BehaviorPolicy):
     def make_corrections(self) -> None:
         """Nothing is corrected at first."""
         self.register_buffer("corrections", th.full((2, 2, N_KNOTS), th.nan))  # sampled, greedy: delivered, to ask for
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Older files have fewer points: the last one again says the same."""
+        points = state_dict.get(f"{prefix}corrections")
+        if points is not None and points.ndim == 3 and 0 < points.shape[2] < N_KNOTS:
+            again = points[..., -1:].expand(*points.shape[:2], N_KNOTS - points.shape[2])
+            state_dict = {**state_dict, f"{prefix}corrections": th.cat((points, again), 2)}
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def correct(self, greedy: bool, points: NDArray[np.float64] | None) -> None:
         """
