@@ -29,9 +29,9 @@ TINY = {
 
 
 def tiny_model(env, policy="CommandPolicy", net_arch=(16,), **kwargs):
-    """A model that learns next to nothing, fast."""
+    """A model that learns next to nothing, fast: one behavior function, unless commands are named."""
     policy_kwargs = {"net_arch": list(net_arch), **kwargs.pop("policy_kwargs", {})}
-    return UDRL(policy, env, **{**TINY, "policy_kwargs": policy_kwargs, **kwargs})
+    return UDRL(policy, env, **{"commands": "absolute", **TINY, "policy_kwargs": policy_kwargs, **kwargs})
 
 
 def obeying_model(env, **kwargs):

@@ -7,7 +7,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from sb3_udrl import UDRL, CommandPolicy
+from sb3_udrl import UDRL
 from sb3_udrl.recordings import read_episodes
 from sb3_udrl.recordings.record import write_recording
 from sb3_udrl.saving import addresses
@@ -35,7 +35,7 @@ def test_models_policies_and_buffers_are_saved_and_loaded(protocol: str, tmp_pat
     loaded = UDRL.load(f"{root}/model", trusted=[])
     loaded.load_replay_buffer(f"{root}/buffer.pkl")
     observations = model.observation_space.sample()[None].repeat(3, axis=0)
-    for policy in (loaded.policy, CommandPolicy.load(f"{root}/policy", trusted=[])):
+    for policy in (loaded.policy, type(model.policy).load(f"{root}/policy", trusted=[])):
         for weights, same in zip(model.policy.parameters(), policy.parameters(), strict=True):
             assert weights.equal(same)
     assert np.array_equal(

@@ -25,7 +25,7 @@ def test_net_arch(net_arch):
 
 
 def test_the_default_net_arch():
-    model = UDRL("CommandPolicy", make_vec(Scripted), device=DEVICE)
+    model = UDRL("CommandPolicy", make_vec(Scripted), commands="absolute", device=DEVICE)
     assert model.policy.net_arch == [128, 128]
 
 

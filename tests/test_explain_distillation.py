@@ -203,7 +203,7 @@ def probe_model_of_forest(env):
     from sb3_udrl import UDRL
 
     policy_kwargs = {"estimator_kwargs": {"n_estimators": 2}, "standardize": True}
-    return UDRL("ForestPolicy", env, learning_starts=50, policy_kwargs=policy_kwargs, seed=0).learn(300)
+    return UDRL("ForestPolicy", env, commands="absolute", learning_starts=50, policy_kwargs=policy_kwargs, seed=0).learn(300)
 
 
 def test_the_tree_is_a_forest_policy():

@@ -70,6 +70,19 @@ def test_a_forest(tmp_path):
     assert "standard deviations above the usual" in text and "pole angle" in text and "random actions" not in text
 
 
+def test_the_forest_that_decides_under_the_models_own_command(tmp_path):
+    policy_kwargs = {"estimator_kwargs": {"n_estimators": 3, "min_samples_leaf": 5}}
+    settings = {"learning_starts": 200, "policy_kwargs": policy_kwargs, "seed": 0}
+    model = UDRL("ForestPolicy", "CartPole-v1", **settings).learn(2_000)
+    for command, takes, others in ((20, "return and horizon", "advantage"), ({"advantage": 1}, "advantage", "horizon")):
+        model.set_command(command)
+        folder = tmp_path / takes
+        folder.mkdir()
+        files, text = explain(folder, model)
+        assert f"the one that takes {takes} decides" in text and "tree.txt" in files and "contributions.png" in files
+        assert others not in next(folder.rglob("tree.txt")).read_text()
+
+
 def test_continuous_actions_and_no_distillation(tmp_path):
     files, text = explain(tmp_path, tiny_model("Pendulum-v1"), "Pendulum-v1", "--no-distill")
     assert files == {"report.md", "permutation_importance.png", "command_grid.png"}
@@ -79,7 +92,8 @@ def test_continuous_actions_and_no_distillation(tmp_path):
 def test_a_forest_can_be_distilled_too(tmp_path):
     policy_kwargs = {"estimator": "sklearn.tree.DecisionTreeClassifier", "estimator_kwargs": {}, "standardize": True}
     model = UDRL("ForestPolicy", "CartPole-v1", learning_starts=100, policy_kwargs=policy_kwargs, seed=0).learn(200)
-    files, _ = explain(tmp_path, model, "CartPole-v1", "--distill")  # rules would speak of standardized inputs
+    files, text = explain(tmp_path, model, "CartPole-v1", "--distill")  # rules would speak of standardized inputs
+    assert "the one that takes" in text
     assert "distilled_tree.txt" in files and "contributions.png" in files and "tree.txt" not in files
 
 
@@ -200,7 +214,15 @@ def knowing():
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-1, 1, (600, 302)).astype(np.float32)
     policy_kwargs = {"estimator_kwargs": {"n_estimators": 20, "max_features": None}}
-    model = UDRL("ForestPolicy", make_vec(Many, 2), learning_starts=50, train_freq=50, policy_kwargs=policy_kwargs, seed=0)
+    model = UDRL(
+        "ForestPolicy",
+        make_vec(Many, 2),
+        commands="absolute",
+        learning_starts=50,
+        train_freq=50,
+        policy_kwargs=policy_kwargs,
+        seed=0,
+    )
     head = model.policy.head
     actions = (inputs[:, 123] > 0).astype(np.int64)
     learned = head.fit(clone(model.policy._template), Examples(inputs, actions, np.ones(600), np.zeros(600, dtype=bool)))

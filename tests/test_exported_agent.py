@@ -10,6 +10,7 @@ import pytest
 from helpers import obeying_model
 
 from sb3_udrl import UDRL
+from sb3_udrl.commands.calibration import N_KNOTS
 from sb3_udrl.deploy import ExportedAgent, export_policy
 from sb3_udrl.obedience import ScoreCard
 
@@ -29,7 +30,7 @@ print(state.tolist(), int(action) in (0, 1))
 @pytest.fixture(scope="module")
 def absolute(tmp_path_factory):
     """A model of returns within horizons, as a file."""
-    model = UDRL("CommandPolicy", "CartPole-v1", learning_starts=500, seed=0, device="cpu").learn(2_000)
+    model = UDRL("CommandPolicy", "CartPole-v1", commands="absolute", learning_starts=500, seed=0, device="cpu").learn(2_000)
     path = tmp_path_factory.mktemp("absolute") / "agent.onnx"
     export_policy(model, path)
     return model, path
@@ -40,7 +41,7 @@ def obedient(tmp_path_factory):
     """A model of all kinds of commands whose returns are corrected, as a file."""
     model = obeying_model("CartPole-v1", commands="any", learning_starts=500, seed=0).learn(2_000)
     for greedy in (True, False):
-        model.policy.correct(greedy, np.stack([np.linspace(10, 40, 16), np.linspace(15, 60, 16) + 3 * greedy]))
+        model.policy.correct(greedy, np.stack([np.linspace(10, 40, N_KNOTS), np.linspace(15, 60, N_KNOTS) + 3 * greedy]))
     path = tmp_path_factory.mktemp("obedient") / "agent.onnx"
     export_policy(model, path)
     return model, path

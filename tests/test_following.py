@@ -247,7 +247,7 @@ def test_a_masked_agent_sees_the_average_command():
 
 
 def test_only_networks_that_take_commands_can_be_masked():
-    model = UDRL("ForestPolicy", make_vec(TwoArms))
+    model = UDRL("ForestPolicy", make_vec(TwoArms), commands="absolute")
     with pytest.raises(ValueError, match="has a ForestPolicy, which has no network: only a network can be masked"):
         with mask_command(model):
             pass

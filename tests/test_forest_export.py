@@ -94,7 +94,7 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
 
 
 def test_a_network_is_told_its_own_way(tmp_path):
-    model = UDRL("CommandPolicy", "CartPole-v1", device="cpu")
-    with pytest.raises(ValueError, match=r"policy=CommandPolicy: .* sb3_udrl\.deploy\.export_policy takes networks"):
+    model = UDRL("CommandPolicy", "CartPole-v1", commands="absolute", device="cpu")
+    with pytest.raises(ValueError, match=r"policy=CommandPolicy: .* sb3_udrl\.deploy\.export_policy takes all policies"):
         to_onnx(model.policy, tmp_path / "network.onnx")
     assert not list(tmp_path.iterdir())

@@ -42,7 +42,7 @@ def forest_model(env, estimator=None, **kwargs):
     policy_kwargs = {**FEW_TREES, **kwargs.pop("policy_kwargs", {})}
     if estimator is not None:
         policy_kwargs |= {"estimator": estimator, "estimator_kwargs": None}
-    settings = {"learning_starts": 64, "train_freq": 16, "seed": 0, "device": "cpu", **kwargs}
+    settings = {"commands": "absolute", "learning_starts": 64, "train_freq": 16, "seed": 0, "device": "cpu", **kwargs}
     return UDRL("ForestPolicy", env, policy_kwargs=policy_kwargs, **settings)
 
 

@@ -58,7 +58,7 @@ class Embeds(CommandPolicy):
 
 
 def test_a_policy_of_ones_own_may_embed_commands() -> None:
-    model = UDRL(Embeds, "CartPole-v1", policy_kwargs={"embedding_dim": 4}, device="cpu")
+    model = UDRL(Embeds, "CartPole-v1", commands="absolute", policy_kwargs={"embedding_dim": 4}, device="cpu")
     assert model.policy.embedding_dim == 4
 
 

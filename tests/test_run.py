@@ -151,7 +151,16 @@ def test_the_model_asks_its_policy_to_fit_and_nothing_more():
             self.counts = np.bincount(hindsight.sample(100).actions, minlength=2)
             return FitReport(1, {"majority": float(self.counts.max() / 100)})
 
-    model = UDRL(Majority, make_vec(Scripted), learning_starts=20, train_freq=10, gradient_steps=7, batch_size=5, seed=0)
+    model = UDRL(
+        Majority,
+        make_vec(Scripted),
+        commands="absolute",
+        learning_starts=20,
+        train_freq=10,
+        gradient_steps=7,
+        batch_size=5,
+        seed=0,
+    )
     model.learn(60)
     assert len(model.policy.fits) == model._n_updates == 5
     assert model.policy.fits[0][:4] == (7, 5, model.learning_rate, None)

@@ -95,7 +95,7 @@ def test_saving_loading_and_resuming_unpickle_nothing(tmp_path, observation_spac
 
 @pytest.mark.usefixtures("no_pickles")
 def test_forests_and_policies_alone_unpickle_nothing(tmp_path):
-    model = UDRL("ForestPolicy", make_vec(Scripted), **TINY).learn(64)
+    model = UDRL("ForestPolicy", make_vec(Scripted), commands="absolute", **TINY).learn(64)
     model.save(tmp_path / "model")
     model.policy.save(tmp_path / "policy")
     expected = model.policy.learned.estimator.n_estimators

@@ -10,7 +10,7 @@ from helpers import DEVICE, CommandSpy, assert_same_parameters, episode, make_ve
 from probe_envs import AnySpaces, FixedStart, TwoArms
 from stable_baselines3.common.utils import obs_as_tensor
 
-from sb3_udrl import UDRL
+from sb3_udrl import UDRL, CommandPolicy
 from sb3_udrl.buffers import Episode
 from sb3_udrl.commands.command import Command
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
@@ -420,3 +420,18 @@ def test_the_defaults_of_the_base_are_those_of_udrl():
     shared = [name for name in base if name in ours and base[name].default is not inspect.Parameter.empty]
     assert len(shared) > 10
     assert {name: base[name].default for name in shared} == {name: ours[name].default for name in shared}
+
+
+def test_a_policy_of_two_functions_is_not_loaded_as_one(tmp_path):
+    model = tiny_model(make_vec(TwoArms), commands="any")
+    model.policy.save(tmp_path / "policy")
+    with pytest.raises(ValueError, match=r"that CommandPolicy can load: .* save a policies\.side_by_side\.SideBySide"):
+        CommandPolicy.load(tmp_path / "policy", device=DEVICE)
+
+
+def test_which_function_decides():
+    policy = tiny_model(make_vec(TwoArms), commands="any").policy
+    assert policy.decides_under(policy.command_space.make({"advantage": 1})) is policy.striving
+    assert policy.decides_under(policy.command_space.make({})) is policy.striving
+    assert policy.decides_under(policy.command_space.make({"return": 5, "advantage": 1})) is policy.obedient
+    assert policy.striving.decides_under(policy.command_space.make({"return": 5})) is policy.striving

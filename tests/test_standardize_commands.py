@@ -96,6 +96,7 @@ def test_returns_are_raised_with_a_constant_in_every_reward(constant):
     model = UDRL(
         "MlpPolicy",
         constant_added(constant),
+        commands="absolute",
         learning_rate=3e-3,
         learning_starts=400,
         batch_size=64,

@@ -13,7 +13,6 @@ from sb3_udrl.commands.command import Command
 from sb3_udrl.explain import CommandGrid, Situations, command_grid, contributions, fired_rule, input_names
 from sb3_udrl.explain.contributions import explainable
 from sb3_udrl.policies import BehaviorPolicy
-from sb3_udrl.policies.side_by_side import SideBySide
 
 _N_VALUES = 21
 _ADVANTAGES = (-3.0, 3.0)
@@ -33,18 +32,6 @@ class TreeReasons(NamedTuple):
     base: float
     contributions: dict[str, float]
     rule: list[str]
-
-
-def deciding_policy(policy: BehaviorPolicy, command: Command) -> BehaviorPolicy:
-    """
-    The behavior function that decides under a command, of those that a policy consists of.
-
-    :param policy: the policy of a model
-    :param command: one row
-    """
-    if not isinstance(policy, SideBySide):
-        return policy
-    return policy.obedient if policy.asks_to_obey(command)[0] else policy.striving
 
 
 def has_trees(episode: PlayedEpisode) -> bool:
@@ -108,7 +95,7 @@ def _around(policy: BehaviorPolicy, part: str, value: float) -> NDArray[np.float
 
 def _deciding(episode: PlayedEpisode, moment: Moment) -> BehaviorPolicy:
     policy = episode.model.policy
-    return deciding_policy(policy, policy.command_space.from_rows(moment.command[None]))
+    return policy.decides_under(policy.command_space.from_rows(moment.command[None]))
 
 
 def _command(policy: BehaviorPolicy, episode: PlayedEpisode, moment: Moment) -> Command:

@@ -37,7 +37,7 @@ class HindsightAlgorithm(CommandedAlgorithm, OfflineLearning):
         env: GymEnv | MakeEnv | str | None,
         learning_rate: float | Schedule = 1e-3,
         *,
-        commands: str | Sequence[str | CommandPart] = "absolute",
+        commands: str | Sequence[str | CommandPart] = "any",
         label_kwargs: dict[str, dict[str, Any]] | None = None,
         replay_buffer_class: type[EpisodicReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,

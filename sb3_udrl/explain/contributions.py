@@ -137,7 +137,8 @@ def tree_based(policy: BehaviorPolicy) -> Any:
     """
     works = "decision paths need a ForestPolicy of decision trees, random forests or extra trees of scikit-learn"
     if not isinstance(policy, ForestPolicy):
-        raise ValueError(f"model has a {type(policy).__name__}: {works}; distill() makes one tree of any policy")
+        one = "; of two side by side, give policy.decides_under(command)" if len(policy.deciding()) > 1 else ""
+        raise ValueError(f"model has a {type(policy).__name__}: {works}{one}; distill() makes one tree of any policy")
     if policy.learned is None:
         raise ValueError("this policy has learned nothing yet: train it first")
     estimator = policy.learned.estimator

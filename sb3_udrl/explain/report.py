@@ -24,6 +24,7 @@ from sb3_udrl.explain.situations import Situations, play
 
 if TYPE_CHECKING:
     from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+    from sb3_udrl.policies import BehaviorPolicy
 
 _MOST_SITUATIONS = 2000  # behind the permutation importance
 _MOST_NUMBERS = 5_000_000  # of decisions times inputs, behind the contributions
@@ -42,6 +43,8 @@ class Report:
     def __init__(self, model: CommandedAlgorithm, env: VecEnv, folder: Path, n_episodes: int) -> None:
         self.model, self.env, self.folder, self.n_episodes = model, env, folder, n_episodes
         self.names, self.inputs = feature_names(env), input_names(env, model.command_space)
+        self.deciding = model.policy.decides_under(model.policy.own_command())
+        self.read = input_names(env, self.deciding.command_space)  # what that one is told
         self.text: list[str] = []
         self.looked_at: list[int] | None = None  # inputs that matter, where there are too many to look at all
 
@@ -59,12 +62,17 @@ class Report:
         asked = describe(self.model.policy.own_command())
         mean, std = situations.returns.mean(), situations.returns.std()
         self.text.append(f"Asked for {asked}; greedy return of {self.n_episodes} episodes: {mean:.1f} +- {std:.1f}.")
-        if explainable(self.model):
+        if len(self.model.policy.deciding()) > 1:
+            self.text.append(
+                f"Two behavior functions lie side by side. Under this command, the one that takes "
+                f"{' and '.join(self.deciding.command_space.names)} decides; trees are its own."
+            )
+        if explainable(self.deciding):
             self._contributions(situations)
         self._importance()
         self._command_grid(situations)
-        if explainable(self.model) and not getattr(self.model.policy, "standardize", False):
-            self._tree("The first tree", self.model, "tree")
+        if explainable(self.deciding) and not getattr(self.deciding, "standardize", False):
+            self._tree("The first tree", self.deciding, "tree", self.read)
         if distills:
             self._distillation(max_leaf_nodes, seed)
         (self.folder / "report.md").write_text("\n\n".join(self.text) + "\n")
@@ -74,8 +82,8 @@ class Report:
         return self.folder / name
 
     def _contributions(self, situations: Situations) -> None:
-        situations = _first_episodes(situations, max(1, _MOST_NUMBERS // len(self.inputs)))
-        found = contributions(self.model, situations)
+        situations = _first_episodes(situations, max(1, _MOST_NUMBERS // len(self.read)))
+        found = contributions(self.deciding, situations)
         continuous = isinstance(self.model.action_space, spaces.Box)
         quantity = "the mean action" if continuous else "the probability of the action taken"
         self.text.append("## What contributed to the decisions")
@@ -88,13 +96,11 @@ class Report:
             suffix = f"_{component}" if found.signed.shape[1] > 1 else ""
             caption = f"Contributions to {quantity}{f', component {component}' if suffix else ''}"
             values = over_time(found.signed[:, component], situations)
-            plots.plot_over_time(values, self.inputs, self._picture(f"contributions{suffix}.png", caption), caption)
+            plots.plot_over_time(values, self.read, self._picture(f"contributions{suffix}.png", caption), caption)
         self.text.append("By how much the impurity of the data fell along the paths, at the splits of each input:")
         caption = "Impurity decrease along the decision paths"
         values = over_time(found.impurity_decrease, situations)
-        plots.plot_over_time(
-            values, self.inputs, self._picture("impurity_decrease.png", caption), caption, "impurity decrease"
-        )
+        plots.plot_over_time(values, self.read, self._picture("impurity_decrease.png", caption), caption, "impurity decrease")
 
     def _importance(self) -> None:
         self.text.append("## What matters")
@@ -115,10 +121,10 @@ class Report:
             self.text.append(
                 f"Of {len(self.names)} numbers of an observation, these are the {plots.MOST_INPUTS} that change most."
             )
-        if explainable(self.model):
+        if explainable(self.deciding):
             self.text.append("Share of each input in the decrease of impurity, over the data that the forest was fitted to:")
             picture = self._picture("impurity_importance.png", "Impurity importance")
-            plots.plot_importance(impurity_importance(self.model), self.inputs, picture, "Impurity importance", "share")
+            plots.plot_importance(impurity_importance(self.deciding), self.read, picture, "Impurity importance", "share")
 
     def _command_grid(self, situations: Situations) -> None:
         self.text.append("## What commands change")
@@ -135,20 +141,20 @@ class Report:
             start = int(first[component % len(first)])
             plots.plot_command_grid(grid, self._picture(f"command_grid{suffix}.png", title), title, component, start)
 
-    def _tree(self, heading: str, model: Any, name: str) -> None:
-        text = rules(model, self.inputs)
+    def _tree(self, heading: str, policy: BehaviorPolicy, name: str, inputs: list[str]) -> None:
+        text = rules(policy, inputs)
         (self.folder / f"{name}.txt").write_text(text)
         self.text.append(f"## {heading}")
         self.text.append(f"The upper levels; all {text.count(chr(10))} lines of its rules are in [{name}.txt]({name}.txt).")
-        plots.plot_tree(model, self._picture(f"{name}.png", heading), self.inputs)
-        self.text.append(f"```\n{rules(model, self.inputs, max_depth=4)}```")
+        plots.plot_tree(policy, self._picture(f"{name}.png", heading), inputs)
+        self.text.append(f"```\n{rules(policy, inputs, max_depth=4)}```")
 
     def _distillation(self, max_leaf_nodes: int, seed: int) -> None:
         fewer: dict[str, Any] = (
             {} if self.looked_at is None else {"inputs": self.looked_at, "n_rounds": 10, "n_eval_episodes": 30}
         )
         found = distill(self.model, self.env, max_leaf_nodes, seed=seed, **fewer)
-        self._tree("The policy as one tree", found.policy, "distilled_tree")
+        self._tree("The policy as one tree", found.policy, "distilled_tree", self.inputs)
         rows = [("policy", found.teacher_returns), ("tree", found.returns), ("random actions", found.random_returns)]
         lines = [f"| {who} | {returns.mean():.1f} +- {returns.std():.1f} |" for who, returns in rows]
         self.text.append(

@@ -34,7 +34,7 @@ def to_onnx(policy: ForestPolicy, path: str | pathlib.Path) -> None:
     """
     if policy.exported_as != "forest":
         raise ValueError(
-            f"policy={type(policy).__name__}: only forests are exported here; sb3_udrl.deploy.export_policy takes networks"
+            f"policy={type(policy).__name__}: only forests are exported here; sb3_udrl.deploy.export_policy takes all policies"
         )
     exported = estimator_graph(policy)
     with written_at_once(path, ".onnx") as target:

@@ -156,6 +156,14 @@ class BehaviorPolicy(SavedPolicy):
         """The behavior functions that decide, each where a part of its commands is asked for, the last before the others."""
         return [Deciding("", self, 1.0)]
 
+    def decides_under(self, command: Command) -> BehaviorPolicy:
+        """
+        The behavior function that decides under a command, where a policy consists of several.
+
+        :param command: one row
+        """
+        return self
+
     @property
     def explorer(self) -> BehaviorPolicy:
         """The behavior function that collects most of the experience."""

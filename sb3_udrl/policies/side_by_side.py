@@ -103,6 +103,9 @@ class SideBySide(CorrectedPolicy):
         obedient = Deciding("obedient", self.obedient, float(self.obedient_temperature))
         return [Deciding("striving", self.striving, 1.0), obedient]
 
+    def decides_under(self, command: Command) -> BehaviorPolicy:
+        return self.obedient if self.asks_to_obey(command)[0] else self.striving
+
     @property
     def explorer(self) -> BehaviorPolicy:
         return self.striving

@@ -54,9 +54,10 @@ class UDRL(HindsightAlgorithm):
         dealt out over the environments
     :param epsilon: share of uniformly random actions while collecting; a list is dealt out over the environments
     :param sde_share: share of the variance of continuous actions that is one function of the situation through an episode
-    :param commands: what can be asked for: ``"absolute"``, a return within a horizon; ``"relative"``, to do so much better
-        than usual from here, which often learns faster; ``"any"``, each of these and all together; or a list of parts, of
-        which any may be left out: ``"return"``, ``"horizon"``, ``"advantage"``, or a ``CommandPart``
+    :param commands: what can be asked for: ``"any"``, a return, a horizon, to do so much better than usual from here, or
+        several of these at once; ``"relative"``, the last one alone, which trains faster; ``"absolute"``, a return within a
+        horizon, as in the paper; or a list of parts, of which any may be left out: ``"return"``, ``"horizon"``,
+        ``"advantage"``, or a ``CommandPart``
     :param command_sampler: who decides what is asked for: ``"adaptive"``, ``"joint"``, ``"mean_plus_std"``, ``"fixed"``,
         ``"quantile"``, ``"curriculum"`` or a ``CommandSampler`` class; one that is given to ``learn(callback=...)``
         takes its place
@@ -110,7 +111,7 @@ class UDRL(HindsightAlgorithm):
         temperature: float | list[float] = 1.0,
         epsilon: float | list[float] = 0.0,
         sde_share: float = 0.0,
-        commands: str | Sequence[str | CommandPart] = "absolute",
+        commands: str | Sequence[str | CommandPart] = "any",
         command_sampler: str | type[CommandSampler] = "adaptive",
         command_sampler_kwargs: dict[str, Any] | None = None,
         patience: int | None = None,

@@ -50,9 +50,9 @@ def sample_udrl_params(trial: optuna.Trial, n_actions: int, n_envs: int, additio
         "net_width_pow": trial.suggest_int("net_width_pow", 5, 8),
         "net_depth": trial.suggest_int("net_depth", 1, 3),
         "conditioning": trial.suggest_categorical("conditioning", ["gating", "linear"]),
-        "commands": trial.suggest_categorical("commands", ["absolute", "relative"]),
+        "commands": trial.suggest_categorical("commands", ["absolute", "relative", "any"]),
     }
-    if suggested["commands"] == "relative":
+    if suggested["commands"] != "absolute":
         suggested["gamma"] = trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995])
         suggested["gae_lambda"] = trial.suggest_categorical("gae_lambda", [0.8, 0.9, 0.95, 1.0])
         suggested["local_scale"] = trial.suggest_categorical("local_scale", [True, False])
