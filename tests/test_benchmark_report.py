@@ -248,6 +248,7 @@ def test_obedience_figures():
     figures = obedience_figures(rows, 2).sort_values("seed")
     np.testing.assert_allclose(figures["error"], [0, (2 + 0 + 6) / 3, 20 / 3, 40 / 3])
     np.testing.assert_allclose(figures["rank_correlation"], [1, 1, 0, -1])  # the same throughout: does not listen
+    np.testing.assert_allclose(figures["r_squared"], [1 - 6 / 406, 1 - 86 / (466 / 3), 1 - 406 / 6, 1 - 1606 / 406])
     np.testing.assert_allclose(figures["reach"], [1, 12 / 20, 0, 1])
     means = mean_achieved(rows, 2).sort_values(["seed", "command"])
     assert means["achieved"].to_numpy().reshape(4, 3).tolist() == list(ACHIEVED.values())
@@ -257,8 +258,8 @@ def test_obedience_figures():
 def test_single_command_has_an_error_alone():
     figures = obedience_figures(obedience_rows(asked=(10,), achieved={1: [12], 2: [7]}), 2)
     assert figures["error"].tolist() == [2, 3]
-    assert figures[["rank_correlation", "reach"]].isna().all(axis=None)
-    assert obedience_table(figures, ["UDRL"], {})[1] == ["UDRL", "greedy", "2", "2.50 [2.00 to 3.00]", "-", "-", "-"]
+    assert figures[["rank_correlation", "r_squared", "reach"]].isna().all(axis=None)
+    assert obedience_table(figures, ["UDRL"], {})[1] == ["UDRL", "greedy", "2", "2.50 [2.00 to 3.00]", "-", "-", "-", "-"]
 
 
 def test_equal_values_of_one_part_are_commands_of_their_own():
@@ -285,15 +286,16 @@ def test_obedience_table():
         "algorithm",
         "mode",
         "seeds",
-        *("return: error [range]", "return: rank correlation [least]", "return: reach"),
-        *("horizon: error [range]", "horizon: rank correlation [least]", "horizon: reach"),
+        *("return: error [range]", "return: rank correlation [least]", "return: R² [least]", "return: reach"),
+        *("horizon: error [range]", "horizon: rank correlation [least]", "horizon: R² [least]", "horizon: reach"),
         "chosen by the score card",
     ]
-    horizon_cells = ["0.50 [0.00 to 1.00]", "1.00 [1.00]", "1.00"]
+    other_cells = ["0.00 [0.00 to 0.00]", "1.00 [1.00]", "0.99 [0.99]", "1.00"]
+    horizon_cells = ["0.50 [0.00 to 1.00]", "1.00 [1.00]", "0.97 [0.96]", "1.00"]
     assert table[1:] == [
-        ["other", "greedy", "1", "6.67 [6.67 to 6.67]", "0.00 [0.00]", "0.00", "0.00 [0.00 to 0.00]", *horizon_cells[1:], "-"],
-        ["UDRL", "greedy", "2", "1.33 [0.00 to 2.67]", "1.00 [1.00]", "0.80", *horizon_cells, "1 of 2"],
-        ["UDRL", "sampled", "2", "0.83 [0.33 to 1.33]", "1.00 [1.00]", "0.95", *horizon_cells, "1 of 2"],
+        ["other", "greedy", "1", "6.67 [6.67 to 6.67]", "0.00 [0.00]", "-66.7 [-66.7]", "0.00", *other_cells, "-"],
+        ["UDRL", "greedy", "2", "1.33 [0.00 to 2.67]", "1.00 [1.00]", "0.72 [0.45]", "0.80", *horizon_cells, "1 of 2"],
+        ["UDRL", "sampled", "2", "0.83 [0.33 to 1.33]", "1.00 [1.00]", "0.96 [0.95]", "0.95", *horizon_cells, "1 of 2"],
     ]
 
 
@@ -352,7 +354,7 @@ def test_page_says_what_was_asked_and_what_was_done(obedient_results, tmp_path):
     assert "2 episodes each" in page and "(data/made_up.commands.csv.gz)" in page
     row = "| UDRL | greedy | 4 | 4.67 [0.00 to 13.3] | 0.50 [-1.00] | 0.80 |"
     assert f"{row} 1 of 3 |" in page
-    assert f"{row} 4.67 [0.00 to 13.3] | 0.50 [-1.00] | 0.80 | 1 of 3 |" in page
+    assert f"{row} 4.67 [0.00 to 13.3] | 0.50 [-1.00] | -1.25 [-66.7] | 0.80 | 1 of 3 |" in page
     assert page.count("| sampled | 4 |") == 2 and page.count("2 of 3") == 2
     for picture in ("made_up/CartPole-v1-return.png", "made_up/CartPole-v1-both_two.png"):
         assert f"]({picture})" in page and (output / picture).stat().st_size > 10_000

@@ -1,7 +1,7 @@
 """
 Command following over seeds: what finished models were asked for, and what they did.
 
-Errors, rank correlations and reaches are those of :class:`~sb3_udrl.evaluation.following.PartFollowing`.
+Errors, rank correlations, R² and reaches are those of :class:`~sb3_udrl.evaluation.following.PartFollowing`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def obedience_figures(rows: pd.DataFrame, n_episodes: int) -> pd.DataFrame:
     """
     :param rows: one row per episode and part, of one environment and grid
     :param n_episodes: episodes per command
-    :return: one row per run, mode and part: ``error``, ``rank_correlation`` and ``reach``
+    :return: one row per run, mode and part: ``error``, ``rank_correlation``, ``r_squared`` and ``reach``
     """
     figures = []
     for key, own in rows.groupby(KEY, sort=False):
         following = following_of(own, n_episodes)
-        values = (following.mean_abs_error, rank_correlation(following), following.reach)
+        values = (following.mean_abs_error, rank_correlation(following), following.r_squared, following.reach)
         figures.append((*key, *values))
-    return pd.DataFrame(figures, columns=[*KEY, "error", "rank_correlation", "reach"])
+    return pd.DataFrame(figures, columns=[*KEY, "error", "rank_correlation", "r_squared", "reach"])
 
 
 def rank_correlation(following: PartFollowing) -> float:

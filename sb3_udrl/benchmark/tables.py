@@ -136,7 +136,11 @@ def obedience_table(figures: pd.DataFrame, names: list[str], chosen: Mapping[tup
     :param chosen: the mode that the score card of a model shows to obey better, by name of algorithm and seed
     """
     parts = list(figures["part"].unique())
-    columns = [f"{part}: {column}" for part in parts for column in ("error [range]", "rank correlation [least]", "reach")]
+    columns = [
+        f"{part}: {column}"
+        for part in parts
+        for column in ("error [range]", "rank correlation [least]", "R² [least]", "reach")
+    ]
     table = [["algorithm", "mode", "seeds", *columns, "chosen by the score card"]]
     for name in names:
         for mode in MODES:
@@ -146,15 +150,19 @@ def obedience_table(figures: pd.DataFrame, names: list[str], chosen: Mapping[tup
             row = [name, mode, str(own["seed"].nunique())]
             for part in parts:
                 of_part = own[own["part"] == part]
-                error, correlation, reach = (of_part[column] for column in ("error", "rank_correlation", "reach"))
+                error, reach = of_part["error"], of_part["reach"]
                 row += [
                     f"{number(error.median())} [{number(error.min())} to {number(error.max())}]",
-                    f"{number(correlation.median())} [{number(correlation.min())}]" if len(correlation.dropna()) else "-",
+                    *(_with_least(of_part[column]) for column in ("rank_correlation", "r_squared")),
                     number(reach.median()) if len(reach.dropna()) else "-",
                 ]
             choices = [chosen[name, seed] for seed in own["seed"].unique() if (name, seed) in chosen]
             table.append([*row, f"{choices.count(mode)} of {len(choices)}" if choices else "-"])
     return table
+
+
+def _with_least(values: pd.Series) -> str:
+    return f"{number(values.median())} [{number(values.min())}]" if len(values.dropna()) else "-"
 
 
 def number(value: float) -> str:

@@ -41,10 +41,13 @@ class PartFollowing(NamedTuple):
 
     @property
     def r_squared(self) -> float:
-        """Share of the variance of achieved values that the line achieved = desired explains; negative if it misleads."""
+        """
+        Share of the variance of achieved values that the line achieved = desired explains; negative if it misleads, NaN if
+        desired or achieved values never change.
+        """
         residual = ((self.achieved - self.desired[:, None]) ** 2).sum()
         total = ((self.achieved - self.achieved.mean()) ** 2).sum()
-        return float(1 - residual / total) if total > 0 else float("nan")
+        return float(1 - residual / total) if total > 0 and np.ptp(self.desired) > 0 else float("nan")
 
     @property
     def rank_correlation(self) -> float:
