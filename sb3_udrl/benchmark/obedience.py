@@ -44,17 +44,13 @@ def obedience_figures(rows: pd.DataFrame, n_episodes: int) -> pd.DataFrame:
     figures = []
     for key, own in rows.groupby(KEY, sort=False):
         following = following_of(own, n_episodes)
-        values = (following.mean_abs_error, rank_correlation(following), following.r_squared, following.reach)
+        agreement = [_zero_if_deaf(value, following) for value in (following.rank_correlation, following.r_squared)]
+        values = (following.mean_abs_error, *agreement, following.reach)
         figures.append((*key, *values))
     return pd.DataFrame(figures, columns=[*KEY, "error", "rank_correlation", "r_squared", "reach"])
 
 
-def rank_correlation(following: PartFollowing) -> float:
-    """
-    As :attr:`PartFollowing.rank_correlation`, but zero where the same is done whatever is asked for: a seed that does not
-    listen must not drop out of a median.
-
-    :param following: what was asked and what was done
-    """
-    value, same = following.rank_correlation, np.ptp(following.achieved.mean(1)) == 0
+def _zero_if_deaf(value: float, following: PartFollowing) -> float:
+    """A seed that does the same whatever is asked must not drop out of a median: it counts as zero."""
+    same = np.ptp(following.achieved.mean(1)) == 0
     return 0.0 if np.isnan(value) and same and np.ptp(following.desired) > 0 else value

@@ -42,7 +42,7 @@ Finished models were asked for the commands of a grid, {n_episodes} episodes eac
 - The error is the mean distance between what was asked and the mean of what was achieved, with its range over seeds.
 - The rank correlation is Spearman's, with its least value. A model that does the same whatever is asked counts as 0.
 - R² is the share of the variance of achieved values that the line achieved = asked explains, with its least value. It is
-  negative where that line misleads.
+  negative where that line misleads; the same model counts as 0.
 - The reach is the share of the range of the commands that the means cover.
 - Pictures draw the means, with a band from lower to upper quartile over seeds.
 - The last column counts the seeds whose score card, made of training alone, chose this mode."""
