@@ -79,7 +79,7 @@ def measure_files(rounds: int) -> dict[str, float]:
     from sb3_udrl import UDRL
 
     env = make_vec_env("CartPole-v1", env_kwargs={"render_mode": None})
-    model = UDRL("CommandPolicy", env, buffer_size=N_TRANSITIONS, seed=0, device="cpu").learn(2_000)
+    model = UDRL("CommandPolicy", env, commands="absolute", buffer_size=N_TRANSITIONS, seed=0, device="cpu").learn(2_000)
     model.replay_buffer.reset()
     fill(model.replay_buffer, N_TRANSITIONS)
     with tempfile.TemporaryDirectory() as name:
@@ -112,7 +112,7 @@ def measure_memory(rounds: int) -> dict[str, float]:
 
     figures = {}
     for n_stored in STORED:
-        model = UDRL("CommandPolicy", "CartPole-v1", buffer_size=n_stored, seed=0, device="cpu")
+        model = UDRL("CommandPolicy", "CartPole-v1", commands="absolute", buffer_size=n_stored, seed=0, device="cpu")
         before = resident_bytes()
         for start in range(0, n_stored, STORED[0]):
             fill(model.replay_buffer, min(STORED[0], n_stored - start))
