@@ -81,10 +81,10 @@ class KillSometimes(BaseCallback):
 
 
 def model_of(collectors: int, seconds: float, n_envs: int, **kwargs) -> UDRL:
-    """A small model of :class:`Numbered`."""
+    """A small model of :class:`Numbered`, whose episodes all go to one buffer."""
     make = partial(make_vec_env, partial(Numbered, seconds), n_envs)
     settings = {"learning_starts": 500, "policy_kwargs": {"net_arch": [32]}, "device": "cpu", "buffer_size": 10**6, **kwargs}
-    return UDRL("CommandPolicy", make, collectors=collectors, seed=0, **settings)
+    return UDRL("CommandPolicy", make, commands="absolute", collectors=collectors, seed=0, **settings)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def tiny_trees(env, policy="ForestPolicy", net_arch=(), **kwargs):
     env = UDRL("CommandPolicy", env).get_env()
     kind = "DecisionTreeRegressor" if isinstance(env.action_space, spaces.Box) else "DecisionTreeClassifier"
     settings = {"estimator": f"sklearn.tree.{kind}", "estimator_kwargs": {"max_depth": 3}, **kwargs.pop("policy_kwargs", {})}
-    return UDRL("ForestPolicy", env, **{**TINY, "policy_kwargs": settings, **kwargs})
+    return UDRL("ForestPolicy", env, **{"commands": "absolute", **TINY, "policy_kwargs": settings, **kwargs})
 
 
 def trees_of(model):

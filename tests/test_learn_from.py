@@ -46,7 +46,7 @@ class PaysItsAction(gym.Env):
 
 
 def offline_model(policy="CommandPolicy", observation_space=OBSERVATIONS, action_space=ACTIONS, **kwargs):
-    arguments = {**TINY, "learning_rate": 0.01, "seed": 1, **kwargs}
+    arguments = {"commands": "absolute", **TINY, "learning_rate": 0.01, "seed": 1, **kwargs}
     return UDRL(policy, None, observation_space=observation_space, action_space=action_space, **arguments)
 
 

@@ -100,7 +100,7 @@ SPACES = {
 def test_they_are_learned_and_explained(kind, space, tmp_path):
     env = make_vec(AnySpaces, 2, observation_space=spaces.Box(-1, 1, (2,)), action_space=space, length=4)
     small = {"net_arch": [8]} if kind == "CommandPolicy" else {"estimator_kwargs": {"n_estimators": 3}}
-    model = UDRL(kind, env, **TINY, policy_kwargs=small).learn(200)
+    model = UDRL(kind, env, commands="absolute", **TINY, policy_kwargs=small).learn(200)
     assert model._n_updates > 0 and all(values.isfinite().all() for values in _weights(model))
     situations = play(model, env, 2)
     assert all(space.contains(action if action.shape else np.asarray(action)) for action in situations.actions)
