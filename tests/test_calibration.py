@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from probe_envs import FixedStart
 
 from sb3_udrl import UDRL
-from sb3_udrl.commands.calibration import N_KNOTS, bending, calibration, corrected, delivered, systematic_share
+from sb3_udrl.commands.calibration import N_KNOTS, _inverse, bending, calibration, corrected, delivered, systematic_share
 
 ASKED = np.linspace(0, 100, 101)
 
@@ -163,6 +163,8 @@ def test_corrections_never_leave_what_was_measured(pairs, trend):
     assert np.isfinite(points).all() and (np.diff(points[0]) >= 0).all()
     wanted = np.sort(np.concatenate((achieved, asked, [-1e9, 1e9])))
     to_ask = corrected(wanted, points)
+    rising = _inverse(asked, achieved)
+    assert rising is None or (np.diff(rising) >= 0).all()
     assert asked.min() <= to_ask.min() and to_ask.max() <= asked.max()
 
 

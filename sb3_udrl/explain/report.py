@@ -44,7 +44,7 @@ class Report:
         self.model, self.env, self.folder, self.n_episodes = model, env, folder, n_episodes
         self.names, self.inputs = feature_names(env), input_names(env, model.command_space)
         self.deciding = model.policy.decides_under(model.policy.own_command())
-        self.read = input_names(env, self.deciding.command_space)  # what that one is told
+        self.deciding_inputs = input_names(env, self.deciding.command_space)
         self.text: list[str] = []
         self.looked_at: list[int] | None = None  # inputs that matter, where there are too many to look at all
 
@@ -72,7 +72,7 @@ class Report:
         self._importance()
         self._command_grid(situations)
         if explainable(self.deciding) and not getattr(self.deciding, "standardize", False):
-            self._tree("The first tree", self.deciding, "tree", self.read)
+            self._tree("The first tree", self.deciding, "tree", self.deciding_inputs)
         if distills:
             self._distillation(max_leaf_nodes, seed)
         (self.folder / "report.md").write_text("\n\n".join(self.text) + "\n")
@@ -82,7 +82,7 @@ class Report:
         return self.folder / name
 
     def _contributions(self, situations: Situations) -> None:
-        situations = _first_episodes(situations, max(1, _MOST_NUMBERS // len(self.read)))
+        situations = _first_episodes(situations, max(1, _MOST_NUMBERS // len(self.deciding_inputs)))
         found = contributions(self.deciding, situations)
         continuous = isinstance(self.model.action_space, spaces.Box)
         quantity = "the mean action" if continuous else "the probability of the action taken"
@@ -96,11 +96,13 @@ class Report:
             suffix = f"_{component}" if found.signed.shape[1] > 1 else ""
             caption = f"Contributions to {quantity}{f', component {component}' if suffix else ''}"
             values = over_time(found.signed[:, component], situations)
-            plots.plot_over_time(values, self.read, self._picture(f"contributions{suffix}.png", caption), caption)
+            plots.plot_over_time(values, self.deciding_inputs, self._picture(f"contributions{suffix}.png", caption), caption)
         self.text.append("By how much the impurity of the data fell along the paths, at the splits of each input:")
         caption = "Impurity decrease along the decision paths"
         values = over_time(found.impurity_decrease, situations)
-        plots.plot_over_time(values, self.read, self._picture("impurity_decrease.png", caption), caption, "impurity decrease")
+        plots.plot_over_time(
+            values, self.deciding_inputs, self._picture("impurity_decrease.png", caption), caption, "impurity decrease"
+        )
 
     def _importance(self) -> None:
         self.text.append("## What matters")
@@ -124,7 +126,9 @@ class Report:
         if explainable(self.deciding):
             self.text.append("Share of each input in the decrease of impurity, over the data that the forest was fitted to:")
             picture = self._picture("impurity_importance.png", "Impurity importance")
-            plots.plot_importance(impurity_importance(self.deciding), self.read, picture, "Impurity importance", "share")
+            plots.plot_importance(
+                impurity_importance(self.deciding), self.deciding_inputs, picture, "Impurity importance", "share"
+            )
 
     def _command_grid(self, situations: Situations) -> None:
         self.text.append("## What commands change")

@@ -70,7 +70,8 @@ class SavedPolicy(BasePolicy):
             except (FileNotFoundError, PermissionError, IsADirectoryError, Untrusted):
                 raise
             except Exception as error:
-                hint = "; models that take any command save a policies.side_by_side.SideBySide" if "make" in str(error) else ""
+                two = isinstance(error, TypeError) and "'make'" in str(error)  # an argument of nobody else
+                hint = "; models that take any command save a policies.side_by_side.SideBySide" if two else ""
                 raise ValueError(f"{path} is not a policy that {cls.__name__} can load: {error}{hint}") from error
         return policy.to(get_device(device))
 
