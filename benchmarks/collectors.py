@@ -155,11 +155,12 @@ def kill(n_kills: int, collectors: int = 4, steps_per_kill: int = 2_000) -> tupl
     return row, faults
 
 
-def share(collectors: int, seconds: float, n_timesteps: int, backend: str) -> str:
+def share(collectors: int, n_envs: int, seconds: float, n_timesteps: int, backend: str) -> str:
     """
     How much of the ideal some collectors reach, while the model learns.
 
-    :param collectors: how many, each with one environment
+    :param collectors: how many
+    :param n_envs: environments of each, which step one after the other
     :param seconds: that a step of the environment takes
     :param n_timesteps: that are measured
     :param backend: as for ``collector_kwargs``
@@ -172,13 +173,13 @@ def share(collectors: int, seconds: float, n_timesteps: int, backend: str) -> st
         env.step(0)
         env.t = 0
     alone = 200 / (time.perf_counter() - started)
-    model = model_of(collectors, seconds, 1, collector_kwargs={"backend": backend}, gradient_steps=0.05)
+    model = model_of(collectors, seconds, n_envs, collector_kwargs={"backend": backend}, gradient_steps=0.05)
     model.learn(1_000, log_interval=None)
     started = time.perf_counter()
     model.learn(n_timesteps, reset_num_timesteps=False, log_interval=None)
     rate = n_timesteps / (time.perf_counter() - started)
     model._collectors.close()
-    return f"| {collectors} | {seconds * 1000:g} ms | {rate:,.0f} | {rate / alone / collectors:.0%} |"
+    return f"| {collectors} | {n_envs} | {seconds * 1000:g} ms | {rate:,.0f} | {rate / alone / collectors:.0%} |"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -190,6 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.collectors", description=__doc__.split("\n")[1])
     parser.add_argument("--kills", type=int, default=50, help="of random actors (default: %(default)s)")
     parser.add_argument("--collectors", type=int, nargs="*", default=[2, 8, 32], help="whose shares are measured")
+    parser.add_argument("--n-envs", type=int, default=8, help="environments of each (default: %(default)s)")
     parser.add_argument("--milliseconds", type=float, default=5.0, help="that a step of the environment takes")
     parser.add_argument("--seconds", type=float, default=20.0, help="that are measured (default: %(default)s)")
     parser.add_argument("--backend", default="processes", help='"processes" or "ray" (default: %(default)s)')
@@ -201,10 +203,10 @@ def main(arguments: list[str] | None = None) -> None:
         row, faults = kill(args.kills)
         print(f"| kills | missed | steps | episodes | faults |\n|---|---|---|---|---|\n{row}\n", flush=True)
     if args.collectors:
-        print("| collectors | a step takes | steps per second | of the ideal |\n|---|---|---|---|", flush=True)
+        print("| collectors | environments of each | a step takes | steps per second | of the ideal |\n|---|---|---|---|---|", flush=True)
     for collectors in args.collectors:
         wanted = int(args.seconds * collectors / max(args.milliseconds / 1000, 0.0005))
-        print(share(collectors, args.milliseconds / 1000, wanted, args.backend), flush=True)
+        print(share(collectors, args.n_envs, args.milliseconds / 1000, wanted, args.backend), flush=True)
     if faults:
         sys.exit("\n".join(faults))
 

@@ -5,7 +5,9 @@ import random
 import numpy as np
 import pytest
 import torch as th
+from helpers import make_vec, tiny_model
 from hypothesis import HealthCheck, settings
+from probe_envs import Scripted
 
 from sb3_udrl.commands.tracking import set_tracked_env
 
@@ -27,3 +29,10 @@ def _seeded():
     random.seed(0)
     np.random.seed(0)
     th.manual_seed(0)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """The path of a saved model."""
+    tiny_model(make_vec(Scripted)).learn(64).save(tmp_path / "model.zip")
+    return tmp_path / "model.zip"
