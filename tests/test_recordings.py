@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 from helpers import make_vec
 from probe_envs import Scripted
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -105,6 +105,22 @@ def test_a_replay_buffer_of_sb3_that_went_round_lacks_the_first_episode():
     buffer = sb3_buffer()
     assert read_episodes(buffer, empty()).buffer.returns.tolist() == [4, 56]  # full: its first episode may lack steps
     assert read_episodes(buffer, empty()).n_dropped == 2 + 2
+
+
+def test_actions_of_a_replay_buffer_of_sb3_are_those_that_the_environment_got(tmp_path):
+    env = make_vec(lambda: gym.make("Pendulum-v1", max_episode_steps=10), 2)
+    model = SAC("MlpPolicy", env, learning_starts=30, batch_size=8, policy_kwargs={"net_arch": [8]}, seed=1, device="cpu")
+    model.learn(60, callback=RecordEpisodes(tmp_path / "data"))
+    got, heard = (sorted_steps(data, env) for data in (model.replay_buffer, tmp_path / "data.npz"))
+    np.testing.assert_allclose(got, heard, atol=1e-6)
+    assert len(got) == 60 and got[:, -1].max() > 1
+
+
+def sorted_steps(data, env):
+    """Observations and actions of all steps, in the order of these numbers."""
+    buffer = read_episodes(data, empty(env.observation_space, env.action_space)).buffer
+    rows = buffer.stored_rows()
+    return np.array(sorted(np.hstack([buffer.raw_observations(rows), buffer.raw_actions(rows)]).tolist()))
 
 
 @pytest.mark.parametrize("compressed", [False, True])

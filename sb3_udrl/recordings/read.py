@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
-from sb3_udrl.buffers.arrays import map_observation
+from sb3_udrl.buffers.arrays import Array, map_observation
 from sb3_udrl.recordings.arrays import from_arrays
 from sb3_udrl.recordings.sources import open_recording
 
@@ -104,10 +105,15 @@ def _sb3_buffer(data: Any) -> Iterator[Episode | int]:
                 yield len(rows)
                 continue
             observations = map_observation(lambda array, rows=rows, env=env: array[rows, env], data.observations)
-            actions = data.actions[rows, env].reshape(len(rows), *data.action_space.shape)
-            if data.action_space.dtype is not None:
-                actions = actions.astype(data.action_space.dtype)
+            actions = _unscaled(data.actions[rows, env].reshape(len(rows), *data.action_space.shape), data.action_space)
             yield Episode(observations, actions, data.rewards[rows, env], bool(data.timeouts[rows[-1], env]))
+
+
+def _unscaled(actions: Array, space: spaces.Space[Any]) -> Array:
+    """Actions as the environment got them: the algorithms of SB3 store those of boxes scaled to between -1 and 1."""
+    if isinstance(space, spaces.Box):
+        actions = np.clip(space.low + 0.5 * (actions + 1) * (space.high - space.low), space.low, space.high)
+    return actions if space.dtype is None else actions.astype(space.dtype)
 
 
 def _own(data: Any) -> Iterator[Episode | int]:
