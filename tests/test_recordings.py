@@ -11,10 +11,11 @@ from gymnasium import spaces
 from helpers import make_vec
 from probe_envs import Scripted
 from stable_baselines3 import DQN, PPO, SAC
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
+from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.recordings import RecordEpisodes, read_episodes, record_episodes
 from sb3_udrl.recordings.arrays import load_arrays, to_arrays
@@ -114,6 +115,21 @@ def test_actions_of_a_replay_buffer_of_sb3_are_those_that_the_environment_got(tm
     got, heard = (sorted_steps(data, env) for data in (model.replay_buffer, tmp_path / "data.npz"))
     np.testing.assert_allclose(got, heard, atol=1e-6)
     assert len(got) == 60 and got[:, -1].max() > 1
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(9), spaces.Dict({"a": spaces.Discrete(9), "b": OBSERVATIONS})])
+def test_choices_as_observations_are_read_from_replay_buffers_of_sb3(space):
+    is_dict = isinstance(space, spaces.Dict)
+    choices = {"a": np.arange(8), "b": DATA["observations"]} if is_dict else np.arange(8)
+    buffer = (DictReplayBuffer if is_dict else ReplayBuffer)(20, space, ACTIONS, n_envs=2)
+    for i in range(8):
+        rows = map_observation(lambda array, i=i: array[[i, i]], choices)
+        actions, rewards, ends = (DATA[name][[i, i]] for name in ("actions", "rewards", "terminals"))
+        buffer.add(rows, rows, actions, rewards, ends, [{}, {}])
+    read = read_episodes(buffer, empty(space)).buffer
+    assert read.lengths.tolist() == [2, 4, 2, 4]
+    last = map_observation(lambda array: array[2:6], choices)
+    map_observation(np.testing.assert_array_equal, read.episode(3).observations, last)
 
 
 def sorted_steps(data, env):

@@ -104,7 +104,11 @@ def _sb3_buffer(data: Any) -> Iterator[Episode | int]:
             if i + 1 == len(starts) or (i == 0 and data.full):
                 yield len(rows)
                 continue
-            observations = map_observation(lambda array, rows=rows, env=env: array[rows, env], data.observations)
+            observations = map_observation(
+                lambda array, space, rows=rows, env=env: array[rows, env].reshape(len(rows), *space.shape),
+                data.observations,
+                data.observation_space,
+            )
             actions = _unscaled(data.actions[rows, env].reshape(len(rows), *data.action_space.shape), data.action_space)
             yield Episode(observations, actions, data.rewards[rows, env], bool(data.timeouts[rows[-1], env]))
 
