@@ -165,11 +165,10 @@ def test_the_figures_of_held_out_episodes(capsys):
         assert name in printed
 
 
-def test_it_goes_on_online_at_once():
-    env = make_vec(Scripted)
-    recorded = tiny_model(env).learn(200).replay_buffer
-    episodes = [recorded.episode(i) for i in range(recorded.n_episodes)]
-    model = tiny_model(make_vec(Scripted), learning_starts=10_000).learn_from(episodes, 20)
+def test_it_goes_on_online_at_once_after_what_another_model_played():
+    teacher = tiny_model(make_vec(Scripted)).learn(200)
+    model = tiny_model(make_vec(Scripted), learning_starts=10_000).learn_from(teacher.replay_buffer, 20)
+    assert model.replay_buffer.returns.tolist() == teacher.replay_buffer.returns.tolist()
     n_updates = model._n_updates
     model.learn(64)
     assert model.num_timesteps == 64 and model._n_updates > n_updates  # no warm-up of 10,000 steps

@@ -17,9 +17,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import map_observation
 from sb3_udrl.evaluation import evaluate_policy
-from sb3_udrl.recordings import RecordEpisodes, read_episodes, record_episodes
+from sb3_udrl.recordings import RecordEpisodes, read_episodes, record_episodes, write_recording
 from sb3_udrl.recordings.arrays import load_arrays, to_arrays
-from sb3_udrl.recordings.record import write_recording
 
 OBSERVATIONS, ACTIONS = spaces.Box(-10, 10, (2,)), spaces.Discrete(3)
 # Three episodes of 2, 1 and 3 steps, the second cut off by a time limit, and two steps without an end
@@ -87,6 +86,7 @@ FORMS = {
     "trajectories": (lambda: trajectories(SimpleNamespace), 0),
     "rows of a data set": (lambda: trajectories(dict), 0),
     "episodes": (lambda: EPISODES, 0),
+    "own replay buffer": (lambda: read_episodes(EPISODES, empty()).buffer, 0),
 }
 
 
@@ -190,7 +190,9 @@ def test_what_is_wrong_is_named_by_its_episode(change, message):
 def test_what_is_missing_or_of_no_known_form_is_named(tmp_path):
     with pytest.raises(ValueError, match="the recording has no timeouts, but actions"):
         read_episodes({name: array for name, array in DATA.items() if name != "timeouts"}, empty())
-    for nothing in (3, "", [], [3], object()):
+    with pytest.raises(ValueError, match="the list is empty: give at least one episode"):
+        read_episodes([], empty())
+    for nothing in (3, "", [3], object()):
         with pytest.raises((ValueError, FileNotFoundError, IsADirectoryError)):
             read_episodes(nothing, empty())
     with pytest.raises(FileNotFoundError):

@@ -12,10 +12,9 @@ from stable_baselines3 import PPO
 
 from sb3_udrl import UDRL
 from sb3_udrl.buffers import EpisodicReplayBuffer
-from sb3_udrl.recordings import LearnFrom, RandomActions, open_recording, read_episodes, record_model
+from sb3_udrl.recordings import LearnFrom, RandomActions, open_recording, read_episodes, record_model, write_recording
 from sb3_udrl.recordings.arrays import load_arrays
 from sb3_udrl.recordings.command_line import main
-from sb3_udrl.recordings.record import write_recording
 from sb3_udrl.recordings.sources import recorded_spaces
 
 

@@ -33,7 +33,7 @@ def read_episodes(data: Any, buffer: EpisodicReplayBuffer) -> Recorded:
 
     :param data: a name that :func:`~sb3_udrl.recordings.open_recording` takes; a dictionary of arrays ``observations, actions,
         rewards, terminals, timeouts``, as D4RL has them; a Minari data set; trajectories of the imitation package, or a
-        Hugging Face data set of such; a replay buffer of SB3; or a list of ``Episode``
+        Hugging Face data set of such; a replay buffer of SB3 or of this package; or a list of ``Episode``
     :param buffer: empty; says by its spaces what is stored
     :raises FileNotFoundError: if there is no such file
     :raises ValueError: naming the episode, if it is not as the spaces say; or if no episode ends, or the form is unknown
@@ -45,9 +45,11 @@ def read_episodes(data: Any, buffer: EpisodicReplayBuffer) -> Recorded:
     for reads, episodes in _FORMS:
         if reads(data):
             return _collected(episodes(data), buffer)
+    if hasattr(data, "__len__") and len(data) == 0:
+        raise ValueError(f"data: the {type(data).__name__} is empty: give at least one episode")
     raise ValueError(
         f"data: a {type(data).__name__} is none of the forms that are read: give the path of an .npz file, a dictionary of "
-        "arrays, a Minari data set, trajectories of the imitation package, a replay buffer of SB3, or a list of Episode"
+        "arrays, a Minari data set, trajectories of the imitation package, a replay buffer, or a list of Episode"
     )
 
 
@@ -120,6 +122,10 @@ def _unscaled(actions: Array, space: spaces.Space[Any]) -> Array:
     return actions if space.dtype is None else actions.astype(space.dtype)
 
 
+def _stored(data: Any) -> Iterator[Episode | int]:
+    return map(data.episode, range(data.n_episodes))
+
+
 def _own(data: Any) -> Iterator[Episode | int]:
     yield from data
 
@@ -127,6 +133,7 @@ def _own(data: Any) -> Iterator[Episode | int]:
 _FORMS: list[tuple[Callable[[Any], bool], Callable[[Any], Iterator[Episode | int]]]] = [
     (lambda data: hasattr(data, "iterate_episodes"), _minari),
     (lambda data: hasattr(data, "timeouts") and hasattr(data, "dones"), _sb3_buffer),
+    (lambda data: hasattr(data, "n_episodes") and hasattr(data, "episode"), _stored),
     (lambda data: _first_has(data, "obs", "acts", "rews", "terminal"), _trajectories),
     (lambda data: _first_has(data, "observations", "actions", "rewards", "truncated"), _own),
 ]

@@ -140,7 +140,7 @@ class RecordEpisodes(BaseCallback):
         if getattr(self.model, "collectors", 0):
             raise ValueError(
                 "RecordEpisodes hears the environment of the model, which collectors do not step: train without collectors, "
-                "or use model.replay_buffer, which holds their episodes"
+                "or give model.replay_buffer, which holds their episodes, to write_recording or learn_from"
             )
         env = self.training_env
         former, self._listener = self._listener, EpisodeListener(env)
