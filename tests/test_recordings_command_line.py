@@ -126,6 +126,17 @@ def test_every_environment_plays_its_share_to_an_end(tmp_path):
     assert recorded_spaces(load_arrays(tmp_path / "data.npz")) == (env.observation_space, env.action_space)
 
 
+@pytest.mark.parametrize("name", ["data", "data.npz", "memory://data/{}"])
+def test_appended_episodes_come_after_those_that_are_there(tmp_path, name):
+    env = make_vec(Scripted, lengths=(3,))
+    path = name.format(tmp_path.name) if "://" in name else tmp_path / name
+    for n in (1, 2):
+        buffer = record_model(RandomActions(env.action_space, n), env, 1, path, append=True)
+        assert buffer.n_episodes == n
+    address = f"{path}.npz" if "://" in name else tmp_path / "data.npz"
+    assert read_episodes(address, EpisodicReplayBuffer(1, env.observation_space, env.action_space)).buffer.n_episodes == 2
+
+
 def test_damaged_spaces_are_refused(tmp_path):
     env = make_vec(Scripted)
     record_model(RandomActions(env.action_space, 1), env, 5, tmp_path / "data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.recordings.read import read_episodes
-from sb3_udrl.recordings.record import EpisodeListener, write_recording
+from sb3_udrl.recordings.record import EpisodeListener, write_recording, written_path
 
 
 class RandomActions:
@@ -61,7 +62,7 @@ def record_model(
     :param model: chooses the actions: a model of SB3 or of this package
     :param env: the environment to play in
     :param n_steps: at least so many, over all environments
-    :param path: of the ``.npz`` file
+    :param path: of the ``.npz`` file, with or without ``.npz``; or its address
     :param deterministic: take the likeliest actions instead of draws
     :param append: keep the episodes of a file that is there, before these
     :return: all episodes of the file
@@ -70,8 +71,9 @@ def record_model(
     if n_steps < 1:
         raise ValueError(f"n_steps={n_steps}: must be at least 1")
     with EpisodeListener(env) as listener:
-        if append and pathlib.Path(path).is_file():
-            listener.buffer.add_all(read_episodes(path, listener.buffer).buffer)
+        if append:
+            with suppress(FileNotFoundError):
+                listener.buffer.add_all(read_episodes(written_path(path), listener.buffer).buffer)
         observations: Any = env.reset()
         state, starts = None, np.ones(env.num_envs, dtype=np.bool_)
         n_played = 0

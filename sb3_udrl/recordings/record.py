@@ -94,12 +94,22 @@ def write_recording(path: str | pathlib.Path, buffer: EpisodicReplayBuffer) -> N
     """
     Write episodes and their spaces to an ``.npz`` file, which appears only when it is complete.
 
-    :param path: with or without ``.npz``
+    :param path: with or without ``.npz``; or an address
     :param buffer: the episodes
     """
     about = describe_arrays(buffer.observation_space, buffer.action_space)
-    with written_at_once(path, ".npz") as target, open(target, "wb") as file:
+    with written_at_once(written_path(path)) as target, open(target, "wb") as file:
         np.savez(file, **to_arrays(buffer), **about)  # type: ignore[arg-type]
+
+
+def written_path(path: str | pathlib.Path) -> str | pathlib.Path:
+    """
+    Where :func:`write_recording` writes to.
+
+    :param path: path or address
+    :return: with ``.npz``, if it had no suffix
+    """
+    return path if pathlib.PurePath(path).suffix else f"{path}.npz"
 
 
 @contextmanager
