@@ -12,6 +12,7 @@ from helpers import make_vec
 from probe_envs import Scripted
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
@@ -257,6 +258,29 @@ def test_trainings_of_other_algorithms_are_recorded_raw(tmp_path, algorithm, nor
     assert "step_wait" not in vars(env.venv if normalize else env)  # as it was
     model.learn(40, callback=RecordEpisodes(tmp_path / "more"), reset_num_timesteps=False)
     assert len(load_arrays(tmp_path / "more.npz")["rewards"]) >= 30  # those that ran already are left out, if any
+
+
+class Interrupted(BaseCallback):
+    """Ctrl-C at a step."""
+
+    def _on_step(self):
+        if self.num_timesteps == 14:
+            raise KeyboardInterrupt
+        return True
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_what_an_interrupted_training_recorded_is_written_once_with_the_next(tmp_path, reset):
+    env = make_vec(Counting, 2)
+    model, record = DQN("MlpPolicy", env, train_freq=1, device="cpu", seed=1), RecordEpisodes(tmp_path / "data")
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(100, callback=[record, Interrupted()])
+    for _ in range(2):
+        model.learn(20, callback=record, reset_num_timesteps=reset)
+    arrays = load_arrays(tmp_path / "data.npz")
+    n = 10 if reset else 6  # those that run already when a training begins are left out
+    assert arrays["observations"][:, 0].tolist() == [0, 1, 2, 3, 4] * n
+    assert not {"step_async", "step_wait", "reset"} & set(vars(env))
 
 
 def test_evaluations_are_recorded(tmp_path):

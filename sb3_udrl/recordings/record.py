@@ -51,11 +51,12 @@ class EpisodeListener:
         self.detach()
 
     def detach(self) -> None:
-        """Leave the environment as it was."""
+        """Leave the environment as it was, if that has not been done."""
         for name, former in self._replaced.items():
             vars(self._env).pop(name, None)
             if former is not None:
                 setattr(self._env, name, former)
+        self._replaced = {}
 
     def _on_reset(self) -> Any:
         self._recorder.discard()
@@ -152,13 +153,15 @@ class RecordEpisodes(BaseCallback):
                 "RecordEpisodes hears the environment of the model, which collectors do not step: train without collectors, "
                 "or give model.replay_buffer, which holds their episodes, to write_recording or learn_from"
             )
-        env = self.training_env
-        former, self._listener = self._listener, EpisodeListener(env)
-        if former is not None:  # of a training before
+        env, former = self.training_env, self._listener
+        if former is not None:  # of a training before, which may have been interrupted
+            former.detach()
+        self._listener = EpisodeListener(env)
+        if former is not None:
             self._listener.buffer = former.buffer
-        if np.all(self.model._last_episode_starts):  # the environment was reset just before
+        if self.model.num_timesteps == 0:  # the environment was reset just before
             self._listener.begin(env.get_original_obs() if isinstance(env, VecNormalize) else self.model._last_obs)
-        self._written = self.num_timesteps
+        self._written = self.model.num_timesteps
 
     def _on_step(self) -> bool:
         if self.num_timesteps - self._written >= self.save_freq:
