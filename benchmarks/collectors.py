@@ -203,7 +203,10 @@ def main(arguments: list[str] | None = None) -> None:
         row, faults = kill(args.kills)
         print(f"| kills | missed | steps | episodes | faults |\n|---|---|---|---|---|\n{row}\n", flush=True)
     if args.collectors:
-        print("| collectors | environments of each | a step takes | steps per second | of the ideal |\n|---|---|---|---|---|", flush=True)
+        print(
+            "| collectors | environments of each | a step takes | steps per second | of the ideal |\n|---|---|---|---|---|",
+            flush=True,
+        )
     for collectors in args.collectors:
         wanted = int(args.seconds * collectors / max(args.milliseconds / 1000, 0.0005))
         print(share(collectors, args.n_envs, args.milliseconds / 1000, wanted, args.backend), flush=True)

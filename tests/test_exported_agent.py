@@ -158,6 +158,15 @@ def test_mistakes_are_named(absolute, arguments, message):
         agent.predict(**{"observation": np.zeros(4), "deterministic": True, **arguments})
 
 
+def test_a_file_of_another_format_is_refused(absolute, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    exported = onnx.load(absolute[1])
+    exported.metadata_props[0].value = exported.metadata_props[0].value.replace('"format": 1', '"format": 2')
+    onnx.save(exported, tmp_path / "later.onnx")
+    with pytest.raises(ValueError, match="its format is 2, this version reads 1: export it again"):
+        ExportedAgent(tmp_path / "later.onnx")
+
+
 def test_another_file_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     value = onnx.helper.make_tensor_value_info("x", 1, [1])

@@ -4,12 +4,13 @@ import csv
 
 import numpy as np
 import pytest
-from helpers import CommandSpy, episode, make_vec, probe_model, small_buffer, tiny_model
-from probe_envs import CostlySteps, Scripted, TwoArms
+from helpers import CommandSpy, episode, make_vec, obeying_model, probe_model, small_buffer, tiny_model
+from probe_envs import CostlySteps, FixedStart, Scripted, TwoArms
 from stable_baselines3.common.logger import configure
 
 from sb3_udrl import UDRL, Command
 from sb3_udrl.commands import make_command
+from sb3_udrl.commands.calibration import N_KNOTS
 from sb3_udrl.evaluation import (
     CommandFollowing,
     CommandFollowingCallback,
@@ -158,7 +159,16 @@ def test_experienced_commands_span_what_was_experienced():
     model.remember()
     commands = experienced_commands(model, 4)
     np.testing.assert_allclose(commands.desired_return, np.linspace(5, 100, 4), rtol=1e-5)
-    np.testing.assert_array_equal(commands.desired_horizon, [1, 4, 7, 10])  # medians of nine
+    assert np.isnan(commands.desired_horizon).all()  # which the policy completes, as for everyone
+
+
+def test_commands_from_experience_are_corrected_as_those_of_a_user_are():
+    model = obeying_model(make_vec(FixedStart), commands="any").learn(320)
+    for greedy in (False, True):
+        model.policy.correct(greedy, np.stack([np.linspace(0, 8, N_KNOTS), np.linspace(100, 108, N_KNOTS)]))
+    asked = experienced_commands(model, 3)
+    played = model.policy.initial_command(3, asked, deterministic=True)
+    assert (played["return"] >= 100).all() and not np.isnan(played["horizon"]).any()
 
 
 def test_experienced_commands_need_episodes():
@@ -188,7 +198,7 @@ def test_the_callback_takes_its_commands_from_the_buffer():
     callback = CommandFollowingCallback(env, eval_freq=40)
     tiny_model(make_vec(Scripted, lengths=(2,), rewards=(1, 4))).learn(64, callback=callback)
     assert callback.last_result.command.desired_return.tolist() == [5] * 9
-    assert callback.last_result.command.desired_horizon.tolist() == [2] * 9
+    assert callback.last_result.parts == ["return"]
 
 
 def test_the_callback_waits_for_the_first_episode():

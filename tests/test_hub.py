@@ -15,7 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_udrl import UDRL, hub
 from sb3_udrl.hub.__main__ import main, zoo_command
-from sb3_udrl.hub.card import install_line
+from sb3_udrl.hub.card import id_with_module, install_line
 
 FILES = {"README.md", "command_following.png", "model.zip", "replay.mp4", "results.json"}
 
@@ -127,6 +127,14 @@ def test_what_is_pushed_is_loaded(stand_in, env):
     code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
     exec(compile(code, "README.md", "exec"), page)
     assert page["model"].observation_space == model.observation_space
+
+
+def test_ids_in_cards_are_found_in_a_new_process():
+    import sb3_udrl.envs  # noqa: F401
+
+    assert id_with_module("CartPole-v1") == "CartPole-v1"
+    for env_id in ("Catch-v0", "LunarLanderSparse-v3", "TakeCover-v0"):
+        assert id_with_module(env_id) == f"sb3_udrl.envs:{env_id}"
 
 
 @pytest.mark.slow

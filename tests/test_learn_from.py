@@ -110,6 +110,30 @@ def test_striving_learns_from_the_best_episodes_and_obedience_from_all(monkeypat
         assert sorted(drawn[("return", "horizon")]) == [2.0 * i for i in range(20)]
 
 
+def test_a_second_recording_reaches_both_functions(monkeypatch):
+    buffer, drawn = twenty_episodes(), {}
+    model = offline_model(commands="any", batch_size=500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.learn_from([buffer.episode(i) for i in range(10)], 3, validation_fraction=0)
+        monkeypatch.setattr(Hindsight, "draw_rows", drawing(drawn, Hindsight.draw_rows))
+        model.learn_from([buffer.episode(i) for i in range(10, 20)], 3, validation_fraction=0)
+    assert max(drawn[("advantage",)]) == 38
+    assert sorted(drawn[("return", "horizon")]) == [2.0 * i for i in range(20)]
+
+
+def test_learning_to_convergence_keeps_to_the_best_episodes_too(monkeypatch):
+    seen, original = [], Hindsight.transitions
+    monkeypatch.setattr(
+        Hindsight, "transitions", lambda self, episodes, env: seen.extend(episodes) or original(self, episodes, env)
+    )
+    episodes = [twenty_episodes().episode(i) for i in range(20)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        offline_model(commands="relative", patience=1).learn_from(episodes, 3, best=0.5, validation_fraction=0)
+    assert set(seen) == set(range(10, 20))
+
+
 def drawing(drawn, draw_rows):
     """Note the returns of the episodes that are drawn, by the parts of commands that they are drawn for."""
 
@@ -193,6 +217,7 @@ def test_a_recording_that_is_refused_changes_nothing():
         ({"best": 1.5}, r"best=1\.5"),
         ({"validation_fraction": 1}, "validation_fraction=1"),
         ({"patience": 0}, "patience=0"),
+        ({"gradient_steps": 1.5}, r"gradient_steps=1\.5: must be a whole number, at least 1"),
     ],
 )
 def test_arguments_out_of_range_are_named(arguments, message):

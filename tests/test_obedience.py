@@ -235,6 +235,9 @@ def test_normalized_observations_and_rewards():
         ({"gradient_steps": 0}, "gradient_steps=0: must be positive"),
         ({"learning_rate": -1}, "learning_rate=-1: must be positive"),
         ({"speed": 1}, "do not fit Obedience: .*speed"),
+        ({"temperature": [1, 2]}, r"temperature=\[1, 2\]: must be a finite number, at least 0"),
+        ({"temperature": -1}, "temperature=-1: must be a finite number, at least 0"),
+        ({"policy_kwargs": {"foo": 1}}, "CommandPolicy takes no foo"),
     ],
     ids=str,
 )
@@ -364,7 +367,7 @@ def test_a_replay_buffer_that_was_filled_reaches_the_archive():
     assert len(model.policy.experience.known()) == 40
 
 
-def test_practice_goes_on_when_steps_are_counted_from_zero_again():
+def test_practice_keeps_to_its_share_and_begins_anew_where_steps_are_counted_from_zero():
     obedience = tiny_model(make_vec(FixedStart), commands="any").learn(96).obedience
     obedience.n_updates, obedience.practice_share = 1, 0.5
     assert not obedience.practice_is_due(1_000, 0.1, 0)  # nothing is due at its very beginning
@@ -372,5 +375,32 @@ def test_practice_goes_on_when_steps_are_counted_from_zero_again():
     assert not obedience.practice_is_due(1_100, 0.1, 7)  # those that run take eight steps each
     obedience._practice_steps = 200
     assert not obedience.practice_is_due(1_100, 0.1, 0)
+    obedience.count_from_zero()
     assert not obedience.practice_is_due(10, 0.1, 0)
     assert obedience.practice_is_due(20, 0.1, 0)
+
+
+def test_every_training_practices_from_where_it_should():
+    model = model_of(practice_share=0.5, practice_start=0.5, gradient_steps=0.3)
+    for _ in range(3):
+        seen = practicing_over_time(model, 640)
+        assert not seen[seen[:, 0] < 320, 1].any() and seen[:, 1].mean() > 0.1
+
+
+def test_a_model_that_was_loaded_without_its_files_plays_what_it_learned(tmp_path):
+    model = model_of().learn(320)
+    model.set_command({"return": 3})
+    model.save(tmp_path / "model")
+    loaded, warm_ups = UDRL.load(tmp_path / "model", make_vec(FixedStart), device=DEVICE, learning_starts=100), []
+    loaded.learn(160, callback=Recorder(lambda c: warm_ups.append(bool(c.model._running.warm_up.any()))))
+    assert not any(warm_ups)
+
+
+def test_a_few_episodes_do_not_replace_a_full_score_card(tmp_path):
+    model = model_of(**OFTEN).learn(640)
+    full = model.score_card
+    model.save(tmp_path / "model")
+    loaded = UDRL.load(tmp_path / "model", make_vec(FixedStart), device=DEVICE)
+    assert len(full) > 20
+    loaded.learn(260)
+    assert 0 < loaded.obedience.n_practiced < 20 and loaded.score_card == full

@@ -6,7 +6,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from helpers import DEVICE, CommandSpy, make_vec, tiny_model
-from probe_envs import AnySpaces, Scripted
+from probe_envs import AnySpaces, FixedStart, Scripted
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
@@ -153,6 +153,14 @@ def test_predict_of_sb3_policies_works_too(model):
     """SB3's tools may call ``_predict`` with tensors."""
     actions = model.policy._predict(th.zeros(3, 2, device=DEVICE), deterministic=True)
     np.testing.assert_array_equal(actions, model.predict(THREE, deterministic=True)[0])
+
+
+def test_an_array_asks_for_a_return_per_environment():
+    trained = tiny_model(make_vec(FixedStart, 3), commands="any").learn(320)
+    first, second = (trained.predict(THREE, command=command)[1][0] for command in (np.arange(3.0), {"return": np.arange(3.0)}))
+    np.testing.assert_array_equal(first, second)
+    with pytest.raises(ValueError, match=r"desired return has shape \(2,\).*\(3,\)"):
+        trained.predict(THREE, command=np.arange(2.0))
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,9 @@ def test_the_second_one_sees_some_examples_that_ask_for_nothing():
         ({}, ([16], [16]), ("gating", "concat_gating")),
         ({"obedience_kwargs": {"policy_kwargs": {"net_arch": [8, 8]}}}, ([16], [8, 8]), ("gating", "concat_gating")),
         ({"obedience_kwargs": {"policy_kwargs": {"conditioning": "gating"}}}, ([16], [16]), ("gating", "gating")),
+        ({"policy_kwargs": {"conditioning": "masked", "net_arch": [16]}}, ([16], [16]), ("masked", "masked")),
     ],
-    ids=["defaults", "size", "conditioning"],
+    ids=["defaults", "size", "conditioning", "cloning"],
 )
 def test_arguments_of_the_second_one(kwargs, sizes, conditionings):
     policy = tiny_model(make_vec(FixedStart), commands="any", **kwargs).policy

@@ -204,6 +204,20 @@ def test_the_finished_generator_is_measured(tmp_path):
     np.testing.assert_array_equal(loaded.policy.corrections, model.policy.corrections)
 
 
+def test_the_best_policy_may_be_met_while_the_generator_is_measured():
+    model = measured_model()
+    best = model.hindsight.returns.max() + 100
+    model.hindsight.add(np.full(model.policy.network.n_weights, 0.5, np.float32), best, 5, True)
+    own = model.policy.own_command()["return"]
+    model.train(model.due_gradient_steps(100), 8)
+    assert bool((model.policy.best_weights == 0.5).all())
+    assert model.policy.own_command()["return"] == own
+
+
+def test_environments_may_be_functions_that_make_them():
+    assert UDRLPG("MlpPolicy", lambda: make_vec(FixedStart, 2), **TINY).n_envs == 2
+
+
 def test_what_was_measured_is_forgotten_when_training_goes_on():
     model = measured_model()
     model.policy.correct(True, np.stack((np.arange(N_KNOTS), np.arange(N_KNOTS))))

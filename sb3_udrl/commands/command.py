@@ -95,7 +95,7 @@ def values_by_part(command: CommandLike) -> dict[str, Any]:
     """
     The values of a command by the names of its parts.
 
-    :param command: a number is a return, a pair is return and horizon
+    :param command: a number is a return, so are an array's numbers; a pair is return and horizon
     :raises ValueError: if it is none of the kinds of ``CommandLike``
     """
     if isinstance(command, Command):
@@ -104,7 +104,7 @@ def values_by_part(command: CommandLike) -> dict[str, Any]:
         return {name: value for name, value in command.items() if value is not None}
     if isinstance(command, tuple) and len(command) == 2:
         return {"return": command[0], "horizon": command[1]}
-    if isinstance(command, int | float | np.number):
+    if isinstance(command, int | float | np.number | np.ndarray):
         return {"return": command}
     raise ValueError(
         f"command={command!r}: give a desired return, a pair of desired return and desired horizon, or a dictionary such as "

@@ -159,8 +159,12 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         self.remember()
         self._n_updates += report.n_updates
         if not self._command_is_fixed:
-            self.policy.set_command(self._taken(self._command_sampler.best(), "best"))
+            self.choose_own_command()
         return report
+
+    def choose_own_command(self) -> None:
+        """Let the policy begin with what the command sampler takes for the best, where nobody says otherwise."""
+        self.policy.set_command(self._taken(self._command_sampler.best(), "best"))
 
     @property
     def warming_up(self) -> bool:
@@ -291,6 +295,8 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             with _uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
                 result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
             self._refuse_bad_numbers(self._last_obs, None)
+        if reset_num_timesteps:
+            self.count_from_zero()
         self._was_filled = self.replay_buffer.n_transitions_added > self.num_timesteps
         if self._was_filled and self._n_updates == 0:
             self.train(count_gradient_steps(self.gradient_steps, self.replay_buffer.n_transitions), self.batch_size)
@@ -305,6 +311,10 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
                 self.begin_episodes(undecided)
         self._is_stepping = False
         return result
+
+    def count_from_zero(self) -> None:
+        """A run begins whose steps are counted from zero: so is its progress, which SB3 leaves at the end of the last one."""
+        self._current_progress_remaining = 1.0
 
     def make_collectors(self) -> Collectors | None:
         """Those that play for this model, if there are to be any; processes of another environment are ended."""

@@ -10,12 +10,12 @@ from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
 from sb3_udrl.commands.command_space import CommandSpace
+from sb3_udrl.deploy.books import FORMAT
 from sb3_udrl.deploy.network import fed_dtype, observation_parts
 from sb3_udrl.policies.base import BehaviorPolicy
 from sb3_udrl.statistics.moments import moments_of
 
 KEY = "sb3_udrl"  # under which the file holds this
-FORMAT = 1
 
 
 def bookkeeping(policy: BehaviorPolicy, draw_rules: list[dict[str, Any]], score_card: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+FORMAT = 1  # of what a file says of its agent
 
 
 class CommandBooks:

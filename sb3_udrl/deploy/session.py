@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from sb3_udrl.deploy.books import FORMAT
+
 _TYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # others are called as numpy calls them
 
 
@@ -30,6 +32,10 @@ class Session:
         if written is None:
             raise ValueError(f"path={str(path)!r}: this file says nothing of commands, export_policy did not write it")
         self.about: dict[str, Any] = json.loads(written)
+        if self.about.get("format") != FORMAT:
+            raise ValueError(
+                f"path={str(path)!r}: its format is {self.about.get('format')!r}, this version reads {FORMAT}: export it again"
+            )
         self._bind(1)
 
     def _bind(self, n: int) -> None:

@@ -193,8 +193,8 @@ def _checked(space: CommandSpace, command: Any, desired_horizons: Any = None) ->
 
 def experienced_commands(model: CommandedAlgorithm | BehaviorPolicy, n_commands: int = 9) -> Command:
     """
-    A grid of commands that the agent has experience with: evenly spaced returns, or what else its first part is, each with
-    what was typical of the episodes that achieved it.
+    A grid of commands that the agent has experience with: evenly spaced returns, or what else its first part is, and nothing
+    besides, so that the policy completes and corrects them as it does for everyone.
 
     :param model: a trained model or its policy
     :param n_commands: number of commands
@@ -203,7 +203,7 @@ def experienced_commands(model: CommandedAlgorithm | BehaviorPolicy, n_commands:
     """
     experience, part = _experience(model), _experience(model).names[0]
     nothing = model.command_space.nothing(n_commands)
-    return experience.completed(Command({**nothing.parts, part: experience.grid(part, n_commands)}))
+    return Command({**nothing.parts, part: experience.grid(part, n_commands)})
 
 
 def commands_to_show(model: CommandedAlgorithm, n: int) -> Command:

@@ -70,7 +70,7 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             grid["horizon"] = model.policy.experienced("horizon", 9)
             if args.returns is None:
                 print("  this file does not say what episodes achieved: give --returns and --horizons to ask for more")
-        command = experience.completed(Command({**space.nothing(9).parts, **grid}))
+        command = Command({**space.nothing(9).parts, **grid})
         followings = {}
         for name, deterministic in (("greedy", True), ("sampled", False)):
             followings[name] = following = command_following(model, env, command, None, args.episodes, deterministic).of(part)

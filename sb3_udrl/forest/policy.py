@@ -144,9 +144,9 @@ class ForestPolicy(BehaviorPolicy):
             raise ValueError(f"guidance={guidance}: moves the outputs of networks, not those of forests; leave it at 1")
 
     @classmethod
-    def obedient_defaults(cls, action_space: spaces.Space[Any]) -> dict[str, Any]:
+    def obedient_arguments(cls, action_space: spaces.Space[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """An archive is large, and hardly changes."""
-        return {"max_transitions": 30_000, "refit_share": 0.5}
+        return {"max_transitions": 30_000, "refit_share": 0.5, **kwargs}
 
     def fit(self, hindsight: Hindsight, options: FitOptions) -> FitReport:
         """

@@ -86,6 +86,15 @@ def install_line(env_id: str, is_forest: bool) -> str:
     return f'pip install "sb3-udrl[{extras}]"' + (f' "gymnasium[{extra}]"' if extra else "")
 
 
+def id_with_module(env_id: str) -> str:
+    """
+    The id as ``gymnasium.make`` finds it in a new process.
+
+    :param env_id: what the environment is called
+    """
+    return f"sb3_udrl.envs:{env_id}" if "sb3_udrl." in repr(gym.envs.registry.get(env_id)) else env_id
+
+
 def _text(facts: Facts) -> str:
     actions = "the most likely actions" if facts.deterministic else "drawn actions"
     rows = "\n".join(
@@ -112,7 +121,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from sb3_udrl import hub
 from sb3_udrl.evaluation import evaluate_policy
 
-env = make_vec_env("{facts.env_id}")
+env = make_vec_env("{id_with_module(facts.env_id)}")
 model = hub.load("{facts.repo_id}", env)
 print(evaluate_policy(model, env, 10, deterministic={facts.deterministic}))
 ```

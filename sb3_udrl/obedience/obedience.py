@@ -116,6 +116,10 @@ class Obedience:
         self.n_updates += report.n_updates
         return FitReport(report.n_updates, {f"obedient_{name}": value for name, value in report.metrics.items()})
 
+    def count_from_zero(self) -> None:
+        """Environment steps are counted from zero again: so practice has yet to begin."""
+        self._practice_from, self._practice_steps = np.inf, 0
+
     def practice_is_due(self, num_timesteps: int, remaining: float, n_running: int) -> bool:
         """
         Whether an episode that starts now should practice.
@@ -126,8 +130,7 @@ class Obedience:
         """
         if self.n_updates == 0 or 1 - remaining < self.practice_start:
             return False
-        if num_timesteps < self._practice_from:  # it begins, or steps are counted from zero again
-            self._practice_from, self._practice_steps = num_timesteps, 0
+        self._practice_from = min(self._practice_from, num_timesteps)  # it begins, if it has not
         expected = self._practice_steps + n_running * self.hindsight.buffer.lengths.mean()
         return bool(expected < self.practice_share * (num_timesteps - self._practice_from))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_FEW = 20  # episodes: which returns so few achieved says more of the ones that they were asked for
+ENOUGH = 20  # episodes: which returns so few achieved says more of the ones that they were asked for
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ScoreCard:
         :param part: its name
         """
         achieved = np.concatenate([self.episodes(part, greedy)[1] for greedy in (False, True)])
-        return None if len(achieved) < _FEW else (float(achieved.min()), float(achieved.max()))
+        return None if len(achieved) < ENOUGH else (float(achieved.min()), float(achieved.max()))
 
 
 def make_score_card(rows: Sequence[tuple[dict[str, float], dict[str, float], bool]]) -> ScoreCard:

@@ -170,13 +170,14 @@ class BehaviorPolicy(SavedPolicy):
         return self
 
     @classmethod
-    def obedient_defaults(cls, action_space: spaces.Space[Any]) -> dict[str, Any]:
+    def obedient_arguments(cls, action_space: spaces.Space[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """
         Arguments that suit those of this class who obey returns and horizons, beside one that strives for more.
 
         :param action_space: space of one environment
+        :param kwargs: arguments of the one that strives
         """
-        return {}
+        return kwargs
 
     @abstractmethod
     def act(

@@ -194,12 +194,13 @@ class CommandPolicy(GradientFit):
         return actions.cpu().numpy()
 
     @classmethod
-    def obedient_defaults(cls, action_space: spaces.Space[Any]) -> dict[str, Any]:
+    def obedient_arguments(cls, action_space: spaces.Space[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Measured: the command as an input besides the gates, and for continuous actions a wide network that is certain."""
-        if isinstance(action_space, spaces.Box):
-            head = {"box_head": "gaussian", "box_head_kwargs": {"min_std": 0.05}}
-            return {"conditioning": "concat_gating", "net_arch": [256, 256], **head}
-        return {"conditioning": "concat_gating"}
+        masked = kwargs.get("conditioning") == "masked"  # who sees no commands is not told apart from its like
+        kwargs = {**kwargs, "conditioning": "masked" if masked else "concat_gating"}
+        if isinstance(action_space, spaces.Box):  # who chooses a size means both
+            return {"net_arch": [256, 256], **kwargs, "box_head": "gaussian", "box_head_kwargs": {"min_std": 0.05}}
+        return kwargs
 
     def guided(self, network: Callable[[Command], Any], command: Command) -> Any:
         """

@@ -110,7 +110,7 @@ class GradientFit(GradientPolicy):
 
     def _fit_to_convergence(self, hindsight: Hindsight, options: FitOptions, patience: int) -> FitReport:
         """Epochs over all training episodes; the weights that did best on the held-out ones are kept."""
-        order = hindsight.rng.permutation(hindsight.buffer.n_episodes)
+        order = hindsight.rng.permutation(hindsight.learned_from())
         n_held_out = int(np.ceil(options.validation_fraction * len(order)))
         # a single episode is both learned from and looked at
         held_out, learned = order[:n_held_out], order[n_held_out:] if len(order) > n_held_out else order

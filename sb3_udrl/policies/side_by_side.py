@@ -52,10 +52,6 @@ class SideBySide(CorrectedPolicy):
         **kwargs: Any,
     ) -> None:
         super().__init__(observation_space, action_space, command_space=command_space)
-        given = obedient_kwargs or {}
-        defaults = make.obedient_defaults(action_space)
-        if "net_arch" in kwargs:  # who chooses a size means both
-            defaults.pop("net_arch", None)
         others = [part for part in command_space.parts if part.name != "advantage"]
         self.striving = make(observation_space, action_space, lr_schedule, command_space=CommandSpace(["advantage"]), **kwargs)
         with th.random.fork_rng(devices=[]):  # draws go on as if the first one was alone
@@ -64,7 +60,7 @@ class SideBySide(CorrectedPolicy):
                 action_space,
                 lr_schedule,
                 command_space=CommandSpace(others),
-                **{**kwargs, **defaults, **given},
+                **{**make.obedient_arguments(action_space, kwargs), **(obedient_kwargs or {})},
             )
         self.make, self.obedient_kwargs, self.kwargs = make, obedient_kwargs, kwargs
         self.obedient.experience = self.experience  # one and the same

@@ -15,12 +15,14 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.commands import CommandPart, CommandSampler
+from sb3_udrl.common.arguments import check_policy_kwargs
 from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
 from sb3_udrl.common.made_envs import MakeEnv
 from sb3_udrl.exploration import Exploration
 from sb3_udrl.exploration.warm_up import WarmUpFunction
 from sb3_udrl.labels import Hindsight
 from sb3_udrl.obedience import Obedience
+from sb3_udrl.obedience.score_card import ENOUGH
 from sb3_udrl.policies import BehaviorPolicy, CnnPolicy, CommandPolicy, FitOptions, FitReport, MlpPolicy, MultiInputPolicy
 from sb3_udrl.policies.side_by_side import SideBySide
 from sb3_udrl.saving.checks import checked_array
@@ -194,6 +196,10 @@ class UDRL(HindsightAlgorithm):
         if not self._sides:
             return super().make_policy()
         further = dict(self.obedience_kwargs or {})
+        temperature = further.get("temperature", 0.7)
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < np.inf:
+            raise ValueError(f"obedience_kwargs: temperature={temperature!r}: must be a finite number, at least 0")
+        check_policy_kwargs(self.policy_class, further.get("policy_kwargs") or {})
         return SideBySide(
             self.observation_space,
             self.action_space,
@@ -201,7 +207,7 @@ class UDRL(HindsightAlgorithm):
             self.command_space,
             make=cast(type[BehaviorPolicy], self.policy_class),
             obedient_kwargs=further.get("policy_kwargs"),
-            obedient_temperature=further.get("temperature", 0.7),
+            obedient_temperature=temperature,
             **self.policy_kwargs,
         )
 
@@ -231,6 +237,12 @@ class UDRL(HindsightAlgorithm):
                 raise ValueError(f"{name}={getattr(self, name)}: every value must be finite and lie between 0 and {most}")
         super().check_arguments()
 
+    def count_from_zero(self) -> None:
+        super().count_from_zero()
+        self._obedient_until = 0
+        if self.obedience is not None:
+            self.obedience.count_from_zero()
+
     # Acting
 
     def begin_acting(self) -> None:
@@ -249,7 +261,7 @@ class UDRL(HindsightAlgorithm):
         starts = starts & ~self._begin_practice(starts)
         if not starts.any():
             return
-        if self.warming_up or self._n_updates == 0:
+        if self._n_updates == 0:
             self._running.begin(starts, None)
         elif self.replay_buffer.n_episodes == 0:  # a model that was loaded without its buffer
             self.ask(starts, None)
@@ -299,15 +311,14 @@ class UDRL(HindsightAlgorithm):
         report = self.policy.fit(self.hindsight, options)
         if self.obedience is None:
             return report
-        if self.num_timesteps < self._obedient_until:  # counted from zero again
-            self._obedient_until = 0
         if self.obedience.archive_episodes == 0:
             self.obedience.fill(self.replay_buffer, np.arange(self.replay_buffer.n_episodes))
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
         n_due = self.obedience.due(n_collected)
         obedient = self.obedience.fit(n_due, batch_size, self._normalizer, self._current_progress_remaining)
-        if self.obedience.n_practiced > self._n_measured:
+        is_enough = len(self.obedience.practiced) >= min(ENOUGH, len(self.score_card))  # a fuller card stays
+        if self.obedience.n_practiced > self._n_measured and is_enough:
             self.score_card, self._n_measured = self.obedience.measured(), self.obedience.n_practiced
         return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
 
@@ -326,7 +337,7 @@ class UDRL(HindsightAlgorithm):
         return {"": policy.striving, "obedient_": policy.obedient}
 
     def begin_offline(self, episodes: NDArray[np.bool_]) -> None:
-        if self.obedience is not None and self.obedience.archive_episodes == 0:
+        if self.obedience is not None:
             self.obedience.fill(self.replay_buffer, np.flatnonzero(episodes))
 
     def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:

@@ -136,13 +136,20 @@ class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
         update_learning_rate(self.optimizer, options.learning_rate)
         values = policies.values()
         self.return_scale.update(values, policies.returns)
-        self.best_weights.copy_(th.from_numpy(policies.weights[values.argmax()]))
         inputs = th.as_tensor(self.return_scale.inputs(values), device=self.device)
         targets = th.as_tensor(policies.weights / self.network.scale, device=self.device)
         losses = []
         for rows in th.as_tensor(policies.draws(options.gradient_steps, options.batch_size), device=self.device):
             losses.append(self.gradient_step(nn.functional.mse_loss(self.generator(inputs[rows]), targets[rows])))
         return FitReport(len(losses), {"loss": float(th.stack(losses).mean())} if losses else {})
+
+    def remember_best(self, policies: PolicyBuffer) -> None:
+        """
+        Keep the policy of the highest value.
+
+        :param policies: at least one
+        """
+        self.best_weights.copy_(th.from_numpy(policies.weights[policies.values().argmax()]))
 
     def generate_policy(self, desired_return: float) -> ActorCriticPolicy:
         """

@@ -108,8 +108,9 @@ class UDRLPG(CommandedAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        if env is not None and not isinstance(env, str):
-            check_flat(env.observation_space)
+        observation_space = getattr(env, "observation_space", None)
+        if observation_space is not None:  # before SB3 recommends policies that there are not
+            check_flat(observation_space)
         super().__init__(
             policy=policy,
             env=env,
@@ -295,6 +296,14 @@ class UDRLPG(CommandedAlgorithm):
         for greedy in (False, True):
             self.policy.correct(greedy, None)
         return self.policy.fit(self.hindsight, FitOptions(gradient_steps, batch_size, learning_rate))
+
+    def remember(self) -> None:
+        super().remember()
+        self.policy.remember_best(self.hindsight)
+
+    def choose_own_command(self) -> None:
+        if not self._is_finished:  # the generator knows nothing of what it is told no more
+            super().choose_own_command()
 
     def dump_logs(self, iterations: int = 0) -> None:
         policies = self.hindsight
