@@ -16,7 +16,8 @@ from sb3_udrl.evaluation.environments import Settings, make_evaluation_env, one_
 from sb3_udrl.hub.__main__ import zoo_command
 
 GALLERY = Path(__file__).with_name("gallery")
-# Wrappers are named by their import path in a file beside the model, and called: nothing else than these
+# Wrappers are named by their import path in a file beside the model, and called: nothing else than these. What registers
+# environments is imported by its name, too, as far as it is installed
 _WRAPPERS_OF = ("gymnasium", "stable_baselines3", "sb3_contrib", "rl_zoo3", "sb3_udrl")
 
 

@@ -20,11 +20,21 @@ def spread_over(values: NDArray[np.floating[Any]], n: int, n_bands: int = N_BAND
     :return: their indices
     """
     band = bands_of(values, n_bands)
-    newest_first = np.arange(len(values))[::-1]
-    order = np.argsort(band[newest_first], kind="stable")
-    sorted_bands = band[newest_first][order]
-    place = np.arange(len(values)) - np.searchsorted(sorted_bands, sorted_bands)  # within its band, newest first
-    return newest_first[order][np.argsort(place, kind="stable")[:n]]
+    return np.lexsort((band, newer_ones(band)))[:n]
+
+
+def newer_ones(band: NDArray[np.int64]) -> NDArray[np.int64]:
+    """
+    How many entries of the same band are newer than each.
+
+    :param band: of the entries, oldest first, ``(n,)``
+    :return: ``(n,)``
+    """
+    newest_first = np.arange(len(band))[::-1]
+    by_band = newest_first[np.argsort(band[newest_first], kind="stable")]
+    newer = np.empty(len(band), dtype=np.int64)
+    newer[by_band] = np.arange(len(band)) - np.searchsorted(band[by_band], band[by_band])
+    return newer
 
 
 def bands_of(values: NDArray[np.floating[Any]], n_bands: int = N_BANDS) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_udrl.buffers.bands import bands_of
+from sb3_udrl.buffers.bands import bands_of, newer_ones
 
 Floats = NDArray[np.float64]
 
@@ -42,9 +42,4 @@ def newest_by_band(places: Floats) -> NDArray[np.int64]:
     :param places: of the policies, oldest first, ``(n,)``
     :return: their indices
     """
-    band = bands_of(places, N_BANDS)
-    order = np.argsort(band[::-1], kind="stable")  # by band, and in it newest first
-    newest_first = (len(places) - 1 - np.arange(len(places)))[order]
-    sorted_bands = band[newest_first]
-    place = np.arange(len(places)) - np.searchsorted(sorted_bands, sorted_bands)
-    return np.sort(newest_first[place < PER_BAND])
+    return np.flatnonzero(newer_ones(bands_of(places, N_BANDS)) < PER_BAND)
