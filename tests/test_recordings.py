@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -216,6 +217,21 @@ def test_dict_observations(tmp_path):
     assert {"actions", "observations/a", "observations/b"} <= set(load_arrays(tmp_path / "data.npz"))
     again = read_episodes(tmp_path / "data.npz", empty(space)).buffer
     assert again.episode(2).observations["b"].tolist() == buffer.episode(2).observations["b"].tolist() == [3, 4, 0]
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_pictures_are_read_with_their_channels_where_the_model_has_them(as_dict, first):
+    wide, deep = (spaces.Box(0, 255, shape, np.uint8) for shape in ((36, 40, 3), (3, 36, 40)))
+    last = np.random.default_rng(0).integers(256, size=(8, *wide.shape), dtype=np.uint8)
+    given, wanted = (last, np.moveaxis(last, -1, 1)) if first else (np.moveaxis(last, -1, 1), last)
+    space = deep if first else wide
+    space, given = (spaces.Dict({"a": space}), {"a": given}) if as_dict else (space, given)
+    cut = [map_observation(lambda rows, a=a, b=b: rows[a:b], given) for a, b, _ in SPANS]
+    episodes = [replace(episode, observations=part) for episode, part in zip(EPISODES, cut, strict=True)]
+    for data in ({**DATA, "observations": given}, episodes):
+        read = read_episodes(data, empty(space)).buffer.episode(2).observations
+        np.testing.assert_array_equal(read["a"] if as_dict else read, wanted[3:6])
 
 
 def test_arrays_and_back_are_the_same():

@@ -12,6 +12,7 @@ from stable_baselines3 import PPO
 
 from sb3_udrl import UDRL
 from sb3_udrl.buffers import EpisodicReplayBuffer
+from sb3_udrl.envs.catch import CatchEnv
 from sb3_udrl.recordings import LearnFrom, RandomActions, open_recording, read_episodes, record_model, write_recording
 from sb3_udrl.recordings.arrays import load_arrays
 from sb3_udrl.recordings.command_line import main
@@ -79,6 +80,40 @@ def test_other_algorithms_are_recorded(tmp_path, monkeypatch):
     arrays = load_arrays("data.npz")
     model = PPO.load("ppo", device="cpu")
     np.testing.assert_array_equal(model.predict(arrays["observations"], deterministic=True)[0], arrays["actions"])
+
+
+@pytest.fixture
+def channels_last(tmp_path, monkeypatch):
+    """A recording of pictures as the environment gives them."""
+    monkeypatch.chdir(tmp_path)
+    env = make_vec(CatchEnv)
+    record_model(RandomActions(env.action_space, 1), env, 60, "last")
+    assert load_arrays("last.npz")["observations"].shape[1:] == (40, 40, 1)
+    return "last.npz"
+
+
+@pytest.mark.filterwarnings("ignore:commands change the decisions")
+def test_models_learn_from_pictures_as_their_environment_gives_them(channels_last):
+    model = tiny_model(make_vec(CatchEnv)).learn_from(channels_last, 2)
+    assert model.replay_buffer.n_transitions == len(load_arrays(channels_last)["rewards"])
+
+
+def test_pictures_of_models_and_of_random_actions_are_recorded_alike(channels_last):
+    PPO("MlpPolicy", make_vec(CatchEnv), n_steps=8, device="cpu").save("ppo")
+    main("record --env Catch-v0 --steps 20 --output random".split())
+    for output in ("random.npz", channels_last):
+        n = len(load_arrays(output)["rewards"])
+        main(f"record ppo --algo ppo --env Catch-v0 --steps 20 --output {output} --append".split())
+        arrays = load_arrays(output)
+        assert arrays["observations"].shape == (len(arrays["rewards"]), 1, 40, 40) and len(arrays["rewards"]) > n
+
+
+@pytest.mark.filterwarnings("ignore:commands change the decisions")
+@pytest.mark.parametrize("env", ["", "--env Catch-v0"])
+def test_what_learned_from_pictures_plays_in_their_environment(channels_last, env):
+    main(f"train {channels_last} {env} --output model --gradient-steps 2 --params policy_kwargs:{{net_arch:[8]}}".split())
+    UDRL.load("model", make_vec(CatchEnv, 2), device="cpu").learn(2)
+    main("record model --env Catch-v0 --steps 20 --output own".split())
 
 
 @pytest.mark.parametrize(

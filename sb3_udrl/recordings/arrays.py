@@ -81,8 +81,11 @@ def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _typed(array: Any, like: Array) -> Array:
-    """In the type in which it is stored, where only the precision differs; a column of one number as plain numbers."""
-    array = np.asanyarray(array)
+    """
+    In the type in which it is stored, where only the precision differs; a column of one number as plain numbers; pictures
+    with their channels where they belong.
+    """
+    array = channels_moved(np.asanyarray(array), like)
     if array.ndim == like.ndim + 1 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.dtype == like.dtype or array.dtype.kind not in "biuf":
@@ -91,6 +94,21 @@ def _typed(array: Any, like: Array) -> Array:
         typed = array.astype(like.dtype)
     exact = like.dtype.kind == "f" or (typed == array).all()
     return typed if exact else array
+
+
+def channels_moved(pictures: Array, like: Array) -> Array:
+    """
+    Pictures with their channels where others have them: environments have them last, models of SB3 first.
+
+    :param pictures: what was recorded, ``(n, ...)``
+    :param like: what is stored, ``(m, ...)``
+    :return: a view; what are no pictures, or have another size, as they were
+    """
+    if like.dtype == np.uint8 and pictures.ndim == like.ndim == 4 and pictures.shape[1:] != like.shape[1:]:
+        for moved in (np.moveaxis(pictures, -1, 1), np.moveaxis(pictures, 1, -1)):
+            if moved.shape[1:] == like.shape[1:]:
+                return moved
+    return pictures
 
 
 def _where(message: str, lengths: NDArray[np.int64]) -> str:

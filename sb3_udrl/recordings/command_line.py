@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_udrl.algorithms import LEARN_FROM_RECORDINGS
 from sb3_udrl.buffers import EpisodicReplayBuffer
@@ -17,7 +18,7 @@ from sb3_udrl.evaluation.environments import Settings, make_evaluation_env, one_
 from sb3_udrl.recordings.inspect import describe_recording
 from sb3_udrl.recordings.play import RandomActions, record_model
 from sb3_udrl.recordings.read import Recorded, read_episodes
-from sb3_udrl.recordings.sources import Spaces, open_recording, recorded_spaces
+from sb3_udrl.recordings.sources import Spaces, as_models_have, open_recording, recorded_spaces
 from sb3_udrl.remote.command_line import add_save_to, send_file
 
 DESCRIPTION = "Recorded episodes: made of a saved model or of random actions, looked at, and learned from."
@@ -73,7 +74,7 @@ def _record(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         fail(parser, "--env is missing, for random actions")
     else:
         try:
-            env = make_evaluation_env(args.env, args.seed, Settings(vec_normalize=args.vec_normalize))
+            env = BaseAlgorithm._wrap_env(make_evaluation_env(args.env, args.seed, Settings(vec_normalize=args.vec_normalize)))
         except MISTAKES as error:
             fail(parser, f"--env {args.env}: {one_line(error)}")
         model = RandomActions(env.action_space, args.seed)  # type: ignore[assignment]
@@ -118,7 +119,7 @@ def _inspect(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def _opened(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[Any, Spaces]:
-    """The recording and the spaces of its environment."""
+    """The recording, and the spaces that a model has in its environment."""
     try:
         data = open_recording(args.data)
         found = recorded_spaces(data)
@@ -133,7 +134,8 @@ def _opened(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[
         env.close()
     if found is None:
         fail(parser, f"--env is missing: {args.data} does not tell the spaces of its environment")
-    return data, found
+    observation_space, action_space = found
+    return data, (as_models_have(observation_space), action_space)
 
 
 # train

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from gymnasium import spaces
 
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Array, map_observation
-from sb3_udrl.recordings.arrays import from_arrays
+from sb3_udrl.recordings.arrays import channels_moved, from_arrays
 from sb3_udrl.recordings.sources import open_recording
 
 
@@ -56,18 +57,31 @@ def read_episodes(data: Any, buffer: EpisodicReplayBuffer) -> Recorded:
 def _collected(episodes: Iterable[Episode | int], buffer: EpisodicReplayBuffer) -> Recorded:
     """Episodes one by one; a number stands for an episode without an end, of so many steps."""
     settings = {**buffer.settings(), "buffer_size": 2**31, "max_episodes": None}
-    stored, n_dropped = buffer.restored(buffer.arrays(), settings), 0
+    like = buffer.arrays()
+    stored, n_dropped = buffer.restored(like, settings), 0
     for number, episode in enumerate(episodes):
         if isinstance(episode, int):
             n_dropped += episode
             continue
         try:
-            stored.add(episode)
+            stored.add(_with_channels_as(like, episode))
         except ValueError as error:
             raise ValueError(f"episode {number}: {error}") from error
     if stored.n_episodes == 0:
         raise ValueError(f"data: no episode ends, and UDRL learns from whole ones; {n_dropped} steps without an end")
     return Recorded(stored, n_dropped)
+
+
+def _with_channels_as(like: Mapping[str, Array], episode: Episode) -> Episode:
+    """The episode, its pictures with their channels where those of the spaces have them."""
+
+    def moved(rows: Any, name: str) -> Array:
+        rows = np.asarray(rows)
+        return channels_moved(rows, like.get(name, rows))
+
+    observations = episode.observations
+    names = {key: f"observations/{key}" for key in observations} if isinstance(observations, dict) else "observations"
+    return replace(episode, observations=map_observation(moved, observations, names))
 
 
 def _minari(data: Any) -> Iterator[Episode | int]:

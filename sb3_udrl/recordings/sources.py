@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.vec_env import VecTransposeImage
 
 from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.recordings.arrays import load_arrays
@@ -93,6 +96,19 @@ def recorded_spaces(data: Any) -> Spaces | None:
         return _described(data) if _ABOUT in data else None
     found = getattr(data, "observation_space", None), getattr(data, "action_space", None)
     return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+
+def as_models_have(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """
+    An observation space as models of SB3 make it that of their environment: pictures with their channels first.
+
+    :param space: space of one environment
+    """
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict(OrderedDict((key, as_models_have(part)) for key, part in space.spaces.items()))
+    if isinstance(space, spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space):
+        return VecTransposeImage.transpose_space(space)
+    return space
 
 
 def _described(data: Mapping[str, Any]) -> Spaces:
