@@ -82,8 +82,8 @@ class OfflineLearning(SavedAlgorithm):
         :return: the model
         :raises ValueError: naming the episode, if the recording is not as the spaces say, or an argument is out of its range
         """
-        if gradient_steps < 1 or gradient_steps != int(gradient_steps):
-            raise ValueError(f"gradient_steps={gradient_steps}: must be a whole number, at least 1")
+        if not isinstance(gradient_steps, int | float) or not 1 <= gradient_steps < np.inf or gradient_steps % 1:
+            raise ValueError(f"gradient_steps={gradient_steps!r}: must be a whole number, at least 1")
         gradient_steps = int(gradient_steps)
         if patience is not None and patience < 1:
             raise ValueError(f"patience={patience}: must be at least 1, or None")
