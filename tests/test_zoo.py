@@ -1,9 +1,11 @@
 """UDRL in the RL Zoo: registration, hyperparameters, search space, and the Zoo's own commands."""
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import gymnasium as gym
@@ -31,6 +33,29 @@ from sb3_udrl.zoo.search_space import convert_udrl_params, sample_udrl_params
 TINY = ["-params", "n_envs:2", "learning_starts:100", "train_freq:50", "gradient_steps:2", "batch_size:16"]
 CARTPOLE = ["--algo", "udrl", "--env", "CartPole-v1"]
 SECTIONS = yaml.safe_load(hyperparams_path().read_text())
+HEADS = ["gaussian", "squashed", "beta", "discretized"]
+OF_THE_ZOO = ("n_envs", "n_timesteps", "env_wrapper", "frame_stack")  # keys of sections that are no arguments
+# A trial that is known beforehand, but for the commands
+SUGGESTED = {
+    "learning_rate": 1e-3,
+    "batch_size_pow": 7,
+    "buffer_size": 30_000,
+    "train_freq": 125,
+    "updates_per_step": 0.5,
+    "sampling": "return",
+    "sampling_temperature": 0.3,
+    "warm_up": "mixed",
+    "temperature": 1.0,
+    "n_elites": 20,
+    "optimism": 2.0,
+    "net_width_pow": 7,
+    "net_depth": 2,
+    "conditioning": "linear",
+    "gamma": 0.98,
+    "gae_lambda": 0.95,
+    "local_scale": False,
+    "redistribute_rewards": True,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -195,29 +220,8 @@ def test_converter_rebuilds_what_the_sampler_returned(n_actions, seed):
 
 @pytest.mark.parametrize("commands", ["absolute", "relative"])
 def test_values_of_a_known_trial(commands):
-    suggested = {
-        "learning_rate": 1e-3,
-        "batch_size_pow": 7,
-        "buffer_size": 30_000,
-        "train_freq": 125,
-        "updates_per_step": 0.5,
-        "sampling": "return",
-        "sampling_temperature": 0.3,
-        "warm_up": "mixed",
-        "temperature": 1.0,
-        "n_elites": 20,
-        "optimism": 2.0,
-        "net_width_pow": 7,
-        "net_depth": 2,
-        "conditioning": "linear",
-        "commands": commands,
-        "gamma": 0.98,
-        "gae_lambda": 0.95,
-        "local_scale": False,
-        "redistribute_rewards": True,
-    }
+    suggested = {**SUGGESTED, "commands": commands}
     labels = {name: suggested[name] for name in ("gamma", "gae_lambda", "local_scale", "redistribute_rewards")}
-    of_labels = {"label_kwargs": {"advantage": labels}} if commands == "relative" else {}
     n_elites = {"n_elites": 20} if commands == "absolute" else {}  # relative commands know no elites
     trial = optuna.trial.FixedTrial(suggested)
     assert sample_udrl_params(trial, 0, 8, {}) == {
@@ -227,7 +231,9 @@ def test_values_of_a_known_trial(commands):
         "train_freq": 125,
         "gradient_steps": 62,
         "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.3},
-        **of_labels,
+        "label_kwargs": {"advantage": labels} if commands == "relative" else None,
+        "obedience_kwargs": None,
+        "sde_share": 0.0,
         "warm_up": "mixed",
         "temperature": 1.0,
         "commands": commands,
@@ -243,6 +249,39 @@ def test_sampled_values_train(env_id, n_actions, seed):
     _, sampled = ask(n_actions, seed)
     sampled.update(train_freq=100, gradient_steps=1)
     UDRL("CommandPolicy", env_id, learning_starts=200, device="cpu", **sampled).learn(500)
+
+
+def suggestions(n_actions: int) -> Iterator[dict]:
+    """Every kind of commands with every head."""
+    for commands, box_head in itertools.product(["absolute", "relative", "any"], HEADS if n_actions else HEADS[:1]):
+        of_box = {"box_head": box_head, "min_std": 0.1, "min_std_left": 0.5, "sde_share": 0.3}
+        trial = optuna.trial.FixedTrial({**SUGGESTED, **of_box, "commands": commands})
+        yield sample_udrl_params(trial, n_actions, 1, {})
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_suggestions_fit_whatever_a_section_says(name, tmp_path, monkeypatch):
+    """The Zoo puts one over the other, and where no model comes of it the whole study ends."""
+    if name == "TakeCover-v0":
+        pytest.importorskip("vizdoom")
+        monkeypatch.chdir(tmp_path)  # VizDoom leaves an empty folder behind
+    others = {
+        "default": lambda: gym.make("CartPole-v1"),
+        "atari": lambda: FakeImageEnv(screen_height=84, screen_width=84, n_channels=1),
+    }
+    env = others.get(name, lambda: gym.make(name))()
+    section = {key: value for key, value in SECTIONS[name].items() if key not in OF_THE_ZOO}
+    n_actions = env.action_space.shape[0] if isinstance(env.action_space, gym.spaces.Box) else 0
+    for sampled in suggestions(n_actions):
+        UDRL(env=env, device="cpu", **{**section, **sampled})
+    env.close()
+
+
+def test_obedience_in_a_section_stays_where_something_is_obeyed():
+    section = {"policy": "CommandPolicy", "obedience_kwargs": {"temperature": 0.5}}
+    for sampled in suggestions(0):
+        model = UDRL(env="CartPole-v1", device="cpu", **{**section, **sampled})
+        assert model.obedience_kwargs == (section["obedience_kwargs"] if model.commands == "any" else None)
 
 
 # ------------------------------------------------------------------------------------------------- commands of the Zoo

@@ -72,6 +72,9 @@ def convert_udrl_params(sampled_params: Params) -> Params:
     """
     Turn suggested values into arguments of :class:`~sb3_udrl.UDRL`.
 
+    The Zoo puts these over what its file says of the environment. So arguments that other suggested values would refuse are
+    among them always, as their defaults.
+
     :param sampled_params: ``trial.params`` of a trial of :func:`sample_udrl_params`
     :return: arguments of :class:`~sb3_udrl.UDRL`
     """
@@ -84,8 +87,8 @@ def convert_udrl_params(sampled_params: Params) -> Params:
         min_std, left = params.pop("min_std"), params.pop("min_std_left")
         policy_kwargs["box_head_kwargs"] = {"min_std": min_std, "final_min_std": left * min_std}
     labels = {name: params.pop(name) for name in _OF_THE_LABELS if name in params}
-    if labels:
-        params["label_kwargs"] = {"advantage": labels}
+    if params["commands"] != "any":
+        params["obedience_kwargs"] = None
     return {
         "batch_size": 2 ** params.pop("batch_size_pow"),
         # Per step of the vectorized environment, so that training as often is not also training more
@@ -94,6 +97,8 @@ def convert_udrl_params(sampled_params: Params) -> Params:
         "command_sampler": "joint",
         "command_sampler_kwargs": {name: params.pop(name) for name in ("n_elites", "optimism") if name in params},
         "policy_kwargs": policy_kwargs,
+        "label_kwargs": {"advantage": labels} if labels else None,
+        "sde_share": params.pop("sde_share", 0.0),
         **params,
     }
 
