@@ -296,3 +296,16 @@ def test_labels_are_made_of_the_episodes_that_are_needed_alone():
     relative.hold_out(~needed, labelled=needed)
     labelled = relabelled(relative).command["advantage"].reshape(9, 20)
     assert np.isfinite(labelled[needed]).all() and np.isnan(labelled[~needed]).all()
+
+
+def test_labels_of_another_gamma_are_not_taken_over():
+    stored, other, fresh = (relative_hindsight(gamma=gamma, n_neighbors=3) for gamma in (0.9, 0.5, 0.5))
+    for one in (stored, fresh):
+        for rewards in ([1.0, 2.0, 4.0], [3.0, 1.0], [0.0, 5.0, 1.0]):
+            one.buffer.add(episode(rewards))
+        one.relabel()
+    restored = other.restored(stored.state())
+    restored.relabel()
+    discounted = [one.buffer.column("advantage discounted returns", np.float64) for one in (restored, fresh)]
+    rows = fresh.buffer.stored_rows()
+    np.testing.assert_array_equal(discounted[0][rows], discounted[1][rows])

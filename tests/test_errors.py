@@ -386,8 +386,9 @@ def test_policy_kwargs_of_another_policy_are_named():
         UDRL("ForestPolicy", "CartPole-v1", policy_kwargs={"net_arch": [8], "conditioning": "linear"})
 
 
-def test_weights_that_are_no_longer_finite_are_taken_back():
-    model = tiny_model("CartPole-v1", learning_rate=1e30, learning_starts=50, train_freq=50)
+@pytest.mark.parametrize("patience", [None, 2])
+def test_weights_that_are_no_longer_finite_are_taken_back(patience):
+    model = tiny_model("CartPole-v1", learning_rate=1e30, learning_starts=50, train_freq=50, patience=patience)
     with pytest.raises(ValueError, match=r"learning_rate=1e\+30: weights were no longer finite after \d+ gradient steps"):
         model.learn(400)
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())

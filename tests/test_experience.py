@@ -195,3 +195,9 @@ def test_training_on_a_buffer_that_was_filled_is_enough():
     model.train(5, 32)
     assert isinstance(model.policy, CommandPolicy)
     np.testing.assert_array_equal(model.predict(np.zeros(2, np.float32), command={"return": 2})[1][0], [[2, 2]])
+
+
+def test_an_advantage_raises_no_other_part_than_a_return():
+    known = experience([[5], [20], [50]] * 9, ("horizon",))
+    command = known.completed(Command({"horizon": np.array([20.0]), "advantage": np.array([3.0])}))
+    assert command["horizon"][0] == 20 and np.isnan(command["advantage"][0])

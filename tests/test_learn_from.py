@@ -10,6 +10,7 @@ import pytest
 from gymnasium import spaces
 from helpers import DEVICE, TINY, assert_same_parameters, make_vec, parameters_of, tiny_model
 from probe_envs import Scripted
+from stable_baselines3.common.logger import configure
 
 from sb3_udrl import UDRL
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
@@ -120,6 +121,25 @@ def test_a_second_recording_reaches_both_functions(monkeypatch):
         model.learn_from([buffer.episode(i) for i in range(10, 20)], 3, validation_fraction=0)
     assert max(drawn[("advantage",)]) == 38
     assert sorted(drawn[("return", "horizon")]) == [2.0 * i for i in range(20)]
+
+
+@pytest.mark.parametrize("commands", ["relative", "any"])
+def test_forests_learn_from_a_second_recording_of_the_same_size(commands):
+    model = offline_model("ForestPolicy", commands=commands)
+    for action in (1, 0):
+        episodes = [Episode(episode.observations, np.full(4, action), episode.rewards) for episode in pays_its_action()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.learn_from(episodes, validation_fraction=0)
+        decided, _ = model.predict(np.zeros((20, 2), np.float32), command={"advantage": 0.0}, deterministic=True)
+        assert (decided == action).all()
+
+
+def test_a_logger_of_the_user_stays(tmp_path):
+    model, logger = offline_model(), configure(str(tmp_path), ["csv"])
+    model.set_logger(logger)
+    model.learn_from(pays_its_action(), 5, log_interval=1)
+    assert model.logger is logger and "offline/validation_loss" in (tmp_path / "progress.csv").read_text()
 
 
 def test_learning_to_convergence_keeps_to_the_best_episodes_too(monkeypatch):

@@ -396,6 +396,23 @@ def test_a_model_that_was_loaded_without_its_files_plays_what_it_learned(tmp_pat
     assert not any(warm_ups)
 
 
+def test_training_before_learn_trains_what_obeys():
+    source, model = model_of().learn(320), model_of()
+    model.replay_buffer.add_all(source.replay_buffer)
+    model.train(7, 16)
+    assert model.obedience.n_updates == 7
+
+
+def test_the_replay_buffer_of_another_model_brings_no_score_card(tmp_path):
+    source = model_of(**OFTEN).learn(640)
+    source.save_replay_buffer(tmp_path / "buffer")
+    model = model_of(practice_share=0.0)
+    model.load_replay_buffer(tmp_path / "buffer")
+    model.learn(80)
+    assert len(source.score_card) > 20 and len(model.score_card) == 0
+    assert model.obedience.archive_episodes >= source.obedience.archive_episodes
+
+
 def test_a_few_episodes_do_not_replace_a_full_score_card(tmp_path):
     model = model_of(**OFTEN).learn(640)
     full = model.score_card

@@ -186,6 +186,28 @@ def test_arguments_of_the_second_one(kwargs, sizes, conditionings):
     assert tuple(side.conditioning for side in sides) == conditionings
 
 
+class SizedByItself(CommandPolicy):
+    """A policy of a user that sets an argument by itself, as in the documentation of SB3."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs, net_arch=[8])
+
+
+class OfFewArguments(CommandPolicy):
+    """A policy of a user that takes no more than it must."""
+
+    def __init__(self, observation_space, action_space, lr_schedule, command_space=None):
+        super().__init__(observation_space, action_space, lr_schedule, net_arch=[8], command_space=command_space)
+
+
+@pytest.mark.parametrize("policy_class", [SizedByItself, OfFewArguments])
+@pytest.mark.parametrize("action_space", [spaces.Discrete(3), spaces.Box(-1, 1, (1,))], ids=["discrete", "box"])
+def test_policies_of_users_get_the_arguments_that_they_take(policy_class, action_space):
+    env = make_vec(AnySpaces, observation_space=VECTOR, action_space=action_space)
+    policy = UDRL(policy_class, env, commands="any", device=DEVICE, seed=0).policy
+    assert policy.striving.net_arch == policy.obedient.net_arch == [8]
+
+
 # Guidance
 
 

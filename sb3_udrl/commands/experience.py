@@ -93,7 +93,8 @@ class Experience(nn.Module):
             nearest = table[np.argsort(distances, kind="stable")[:_N_NEAREST]]
             rows[i] = np.where(asked[i], rows[i], np.median(nearest, axis=0))
             if not np.isnan(advantage[i]):
-                rows[i, 0] += advantage[i] * nearest[:, 0].std()
+                if self.names[0] == "return":
+                    rows[i, 0] += advantage[i] * nearest[:, 0].std()
                 advantage[i] = np.nan
         parts = {**command.parts, **{name: rows[:, j] for j, name in enumerate(self.names)}}
         return Command({**parts, "advantage": advantage} if "advantage" in command.parts else parts)

@@ -92,7 +92,8 @@ class OfflineLearning(SavedAlgorithm):
         recorded = read_episodes(data, make_replay_buffer(cast(HindsightModel, self)))
         if recorded.n_dropped:
             warnings.warn(f"left out {recorded.n_dropped} steps of episodes without an end", stacklevel=2)
-        self._logger = configure_logger(self.verbose, self.tensorboard_log, tb_log_name)
+        if not self._custom_logger:
+            self._logger = configure_logger(self.verbose, self.tensorboard_log, tb_log_name)
         learn_from_episodes(
             self, recorded.buffer, gradient_steps, best, validation_fraction, patience, log_interval, progress_bar
         )
@@ -160,6 +161,8 @@ def learn_from_episodes(
         model.hindsight.hold_out(~among_best | held_out, labelled=among_best)
         model.begin_offline(~held_out)
         looked_at = [_some_rows(buffer, held_out & which, which, model.rng) for which in (among_best, among_best | True)]
+        for learner in model.learners().values():
+            learner.expect_other_data()
         best_weights = {prefix: _BestWeights(learner) for prefix, learner in model.learners().items()}
         for round_, (done, n_steps) in enumerate(_rounds(gradient_steps, bool(model.policy.optimizers), progress_bar), 1):
             model._current_progress_remaining = 1 - done / gradient_steps

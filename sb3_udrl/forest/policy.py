@@ -187,7 +187,12 @@ class ForestPolicy(BehaviorPolicy):
             return None
         return self.learned._replace(estimator=rejuvenated(fresh, self.learned.estimator, self.new_trees))
 
+    def expect_other_data(self) -> None:
+        self._last_fit = Progress(0, 0, 0)
+
     def _is_due(self, now: Progress) -> bool:
+        if self._last_fit.n_stored == 0:
+            return True
         last = self._last_fit if now.n_episodes >= self._last_fit.n_episodes else Progress(0, 0, self._last_fit.n_stored)
         if self.refit_episodes is not None:
             return now.n_episodes - last.n_episodes >= self.refit_episodes

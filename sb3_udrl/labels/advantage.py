@@ -111,6 +111,7 @@ class AdvantageLabeler(Labeler):
         episodes = progress.remembered
         firsts, lasts = ([getattr(episode, name) for episode in episodes] for name in ("first", "last"))
         return {
+            "arguments": self._arguments,
             "n_labelled": progress.n_labelled,
             "n_relabelled": progress.n_relabelled,
             "n_remembered": len(episodes),
@@ -121,7 +122,18 @@ class AdvantageLabeler(Labeler):
             "truncated": np.array([episode.truncated for episode in episodes], dtype=np.bool_),
         }
 
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        """What stored labels depend on."""
+        names = ("gamma", "gae_lambda", "local_scale", "redistribute_rewards")
+        return {name: getattr(self, name) for name in names}
+
     def restore(self, buffer: EpisodicReplayBuffer, state: Mapping[str, Any]) -> None:
+        if state.get("arguments", self._arguments) != self._arguments:  # all is labelled anew
+            columns = {f"{self.name} scores": np.float32, f"{self.name} discounted returns": np.float64}
+            nothing = {name: np.full(len(buffer.rewards), np.nan, dtype) for name, dtype in columns.items()}
+            buffer.write_columns(nothing, {self.name: Progress()})
+            return
         n = checked_count(state, "n_remembered")
         n_labelled, n_relabelled = checked_count(state, "n_labelled"), checked_count(state, "n_relabelled")
         remembered = []

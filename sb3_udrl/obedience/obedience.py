@@ -120,6 +120,11 @@ class Obedience:
         """Environment steps are counted from zero again: so practice has yet to begin."""
         self._practice_from, self._practice_steps = np.inf, 0
 
+    def forget_practice(self) -> None:
+        """The episodes are those of another model, which says nothing of what this one has learned."""
+        self.practiced.clear()
+        self.n_updates = self.n_practiced = 0
+
     def practice_is_due(self, num_timesteps: int, remaining: float, n_running: int) -> bool:
         """
         Whether an episode that starts now should practice.

@@ -179,6 +179,9 @@ class BehaviorPolicy(SavedPolicy):
         """
         return kwargs
 
+    def expect_other_data(self) -> None:
+        """What is learned from next goes on from nothing before: nothing may be left out for being much the same."""
+
     @abstractmethod
     def act(
         self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None

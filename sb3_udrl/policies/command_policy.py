@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, cast
@@ -197,10 +198,12 @@ class CommandPolicy(GradientFit):
     def obedient_arguments(cls, action_space: spaces.Space[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Measured: the command as an input besides the gates, and for continuous actions a wide network that is certain."""
         masked = kwargs.get("conditioning") == "masked"  # who sees no commands is not told apart from its like
-        kwargs = {**kwargs, "conditioning": "masked" if masked else "concat_gating"}
-        if isinstance(action_space, spaces.Box):  # who chooses a size means both
-            return {"net_arch": [256, 256], **kwargs, "box_head": "gaussian", "box_head_kwargs": {"min_std": 0.05}}
-        return kwargs
+        own: dict[str, Any] = {"conditioning": "masked" if masked else "concat_gating"}
+        if isinstance(action_space, spaces.Box):
+            size = kwargs.get("net_arch", [256, 256])  # who chooses one means both
+            own |= {"net_arch": size, "box_head": "gaussian", "box_head_kwargs": {"min_std": 0.05}}
+        taken = inspect.signature(cls).parameters  # classes of users may set some by themselves
+        return {**kwargs, **{name: value for name, value in own.items() if name in taken}}
 
     def guided(self, network: Callable[[Command], Any], command: Command) -> Any:
         """

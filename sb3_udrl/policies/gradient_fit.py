@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch as th
@@ -85,12 +85,15 @@ class GradientFit(GradientPolicy):
             after = total / (len(losses) - options.gradient_steps // 2)
         if not after.isfinite().all():
             _set_weights(learned, before)
-            self.optimizer.state.clear()
-            rate = f"learning_rate={options.learning_rate:g}"
-            raise ValueError(f"{rate}: weights were no longer finite after {len(losses)} gradient steps: choose a lower one")
+            self._refuse_weights(options, len(losses))
         if self.average_weights:
             _set_weights(learned, after)
         return FitReport(len(losses), {"loss": float(th.stack(losses).mean()), **self._agreement(batch)})
+
+    def _refuse_weights(self, options: FitOptions, n_steps: int) -> NoReturn:
+        self.optimizer.state.clear()
+        rate = f"learning_rate={options.learning_rate:g}"
+        raise ValueError(f"{rate}: weights were no longer finite after {n_steps} gradient steps: choose a lower one")
 
     def _step(self, observations: PyTorchObs, commands: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """One gradient step on a batch; returns its loss."""
@@ -118,7 +121,7 @@ class GradientFit(GradientPolicy):
         validation = self.to_tensors(hindsight.transitions(held_out, options.normalizer))
         self.update_statistics(*examples[:2])
         n_updates, waited = 0, 0
-        best_loss, best_weights, train_loss = float("inf"), self.state_dict(), th.zeros(())
+        best_loss, best_weights, train_loss = float("inf"), copy.deepcopy(self.state_dict()), th.zeros(())
         while n_updates < options.gradient_steps and waited < patience:
             shuffled = th.as_tensor(hindsight.rng.permutation(len(examples[1])), device=self.device)
             for rows in shuffled.split(options.batch_size)[: options.gradient_steps - n_updates]:
@@ -129,6 +132,8 @@ class GradientFit(GradientPolicy):
             if loss < best_loss:
                 best_loss, best_weights = loss, copy.deepcopy(self.state_dict())
         self.load_state_dict(best_weights)
+        if n_updates and best_loss == float("inf"):
+            self._refuse_weights(options, n_updates)
         metrics = {"loss": float(train_loss), "validation_loss": best_loss, **self._agreement(validation)}
         return FitReport(n_updates, metrics)
 

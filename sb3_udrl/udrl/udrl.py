@@ -83,7 +83,7 @@ class UDRL(HindsightAlgorithm):
     :param replay_buffer_class: class of the replay buffer, by default ``EpisodicReplayBuffer``
     :param replay_buffer_kwargs: its further arguments: ``retention``, ``sampling``, ...
     :param policy_kwargs: arguments of the policy
-    :param stats_window_size: episodes over which reported figures are averaged
+    :param stats_window_size: episodes over which reported figures are averaged, and on which command samplers look back
     :param tensorboard_log: folder for TensorBoard logs, none if None
     :param verbose: 0 for no output, 1 for info, 2 for debug messages
     :param seed: seed of all random generators
@@ -315,7 +315,8 @@ class UDRL(HindsightAlgorithm):
             self.obedience.fill(self.replay_buffer, np.arange(self.replay_buffer.n_episodes))
         n_collected = self.num_timesteps - self._obedient_until
         self._obedient_until = self.num_timesteps
-        n_due = self.obedience.due(n_collected)
+        # Outside of learn nothing is collected, and it learns as much as the other one
+        n_due = self.obedience.due(n_collected) if n_collected else gradient_steps
         obedient = self.obedience.fit(n_due, batch_size, self._normalizer, self._current_progress_remaining)
         is_enough = len(self.obedience.practiced) >= min(ENOUGH, len(self.score_card))  # a fuller card stays
         if self.obedience.n_practiced > self._n_measured and is_enough:
@@ -339,13 +340,7 @@ class UDRL(HindsightAlgorithm):
     def begin_offline(self, episodes: NDArray[np.bool_]) -> None:
         if self.obedience is not None:
             self.obedience.fill(self.replay_buffer, np.flatnonzero(episodes))
-
-    def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
-        report = super().train_offline(gradient_steps, batch_size)
-        if self.obedience is None:
-            return report
-        obedient = self.obedience.fit(gradient_steps, batch_size, self._normalizer, self._current_progress_remaining)
-        return FitReport(report.n_updates, {**report.metrics, **obedient.metrics})
+            self._obedient_until = self.num_timesteps
 
     def validate(self, best: NDArray[np.int64], all_: NDArray[np.int64]) -> dict[str, float]:
         metrics = super().validate(best, all_)
@@ -391,6 +386,8 @@ class UDRL(HindsightAlgorithm):
         obedience, own_temperature = self.obedience, self._running.temperature
         if obedience is not None and state["obedience"] is not None:
             obedience = obedience.restored(state["obedience"])
+            if self._n_updates == 0:
+                obedience.forget_practice()
             if same_envs:
                 practicing = checked_array(state, "practicing", (self.n_envs,), "b")
                 temperature = checked_array(state, "practice_temperature", (self.n_envs, 1))

@@ -65,7 +65,7 @@ class UDRLPG(CommandedAlgorithm):
     :param command_sampler_kwargs: its arguments
     :param max_episode_steps: an episode that has not ended after so many steps is an error
     :param policy_kwargs: arguments of the policy
-    :param stats_window_size: episodes over which reported figures are averaged
+    :param stats_window_size: episodes over which reported figures are averaged, and on which command samplers look back
     :param tensorboard_log: folder for TensorBoard logs, none if None
     :param verbose: 0 for no output, 1 for info, 2 for debug messages
     :param seed: seed of all random generators
