@@ -10,6 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from test_explain_contributions import examples, forest, situations
 
+from sb3_udrl import UDRL
 from sb3_udrl.commands import Command, make_command
 from sb3_udrl.explain import command_grid, impurity_importance, permutation_importance
 from sb3_udrl.explain.decisions import action_outputs, decide
@@ -178,6 +179,55 @@ def test_what_networks_say(action_space):
     frequencies = np.mean([policy.act(*_tensors(policy, seen)).reshape(50, -1) for _ in range(2000)], axis=0)
     values = np.arange(outputs.shape[2]) + np.ravel(getattr(action_space, "start", 0))[:, None]
     np.testing.assert_allclose((outputs * values).sum(2), frequencies, atol=0.12)
+
+
+@pytest.mark.parametrize(
+    "action_space",
+    [spaces.Discrete(4), spaces.MultiDiscrete([3, 2]), spaces.Box(-1, 1, (2,))],
+    ids=lambda space: type(space).__name__,
+)
+@pytest.mark.parametrize("policy", ["CommandPolicy", "ForestPolicy"])
+def test_of_two_side_by_side_the_one_that_decides_has_the_say(policy, action_space):
+    env = make_vec(AnySpaces, observation_space=OBSERVATIONS, action_space=action_space)
+    if policy == "CommandPolicy":
+        both = tiny_model(env, commands="any", policy_kwargs={"ortho_init": False}).policy
+    else:
+        few = {"estimator_kwargs": {"n_estimators": 2}}
+        both = UDRL(policy, env, learning_starts=50, train_freq=50, policy_kwargs=few, seed=0).learn(100).policy
+    observations = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    none = np.full(6, np.nan)
+    command = Command({"return": none.copy(), "horizon": none.copy(), "advantage": np.arange(6.0)})
+    command["return"][[1, 4]], command["horizon"][3] = 2.0, 5.0
+    obeys = np.isin(np.arange(6), [1, 3, 4])
+    outputs = action_outputs(both, observations, command)
+    for one, rows in ((both.obedient, obeys), (both.striving, ~obeys)):
+        np.testing.assert_allclose(outputs[rows], action_outputs(one, observations, command)[rows], rtol=1e-5)
+
+
+def test_a_grid_of_the_usual_model_has_probabilities_of_the_one_that_obeys():
+    policy = tiny_model(make_vec(Scripted, lengths=(8,)), commands="any", policy_kwargs={"ortho_init": False}).policy
+    observation, axes = np.ones(2, np.float32), {"return": [0, 2, 4], "horizon": [1, 3]}
+    grid = command_grid(policy, observation, axes)
+    np.testing.assert_allclose(grid.outputs, command_grid(policy.obedient, observation, axes).outputs, rtol=1e-5)
+    assert ((grid.outputs > 0) & (grid.outputs < 1)).all()
+
+
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_outputs_are_those_under_guidance(guidance):
+    """Without guidance, commands change nothing; with more, what they change grows in proportion."""
+    env = make_vec(Scripted, lengths=(8,))
+    policy = tiny_model(env, commands=["return", "horizon"], policy_kwargs={"ortho_init": False}).policy
+    observations = np.ones((4, 2), np.float32)
+    command = policy.command_space.make({"return": np.arange(4.0), "horizon": 3.0}, 4)
+
+    def odds(asked):
+        outputs = action_outputs(policy, observations, asked)[:, 0]
+        return np.log(outputs[:, 1] / outputs[:, 0])
+
+    unasked, usual = odds(policy.command_space.nothing(4)), odds(command)
+    assert (usual != unasked).all()
+    policy.guidance = guidance
+    np.testing.assert_allclose(odds(command), unasked + guidance * (usual - unasked), atol=1e-5)
 
 
 def _tensors(policy, seen):

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.utils import obs_as_tensor
 
-from sb3_udrl.buffers.arrays import Array, Observation
+from sb3_udrl.buffers.arrays import Array, Observation, map_observation
 from sb3_udrl.commands.command import Command
 from sb3_udrl.forest import ForestPolicy
 from sb3_udrl.forest.examples import to_inputs
@@ -62,18 +62,36 @@ def action_outputs(policy: BehaviorPolicy, observations: Observation, command: C
     :return: ``(n, n_components, most values)``, where components with fewer values are filled up with zeros;
         for continuous actions ``(n, n_components, 1)``
     """
+    if len(policy.deciding()) > 1:
+        return _outputs_of_several(policy, observations, command)
     if isinstance(policy, ForestPolicy):
         return policy.outputs(to_inputs(observations, policy.command_space.inputs(command)))
     if isinstance(policy.action_space, spaces.Box):
         return decide(policy, observations, command).reshape(len(command), -1, 1)
     if isinstance(policy, CommandPolicy):
         policy.set_training_mode(False)
+        seen = obs_as_tensor(observations, policy.device)
         with th.no_grad():
-            params = policy(obs_as_tensor(observations, policy.device), policy.command_tensor(command))
+            params = policy.guided(lambda asked: policy(seen, policy.command_tensor(asked)), command)
             return policy.action_head.distribution(params)["logits"].softmax(2).cpu().numpy().astype(np.float64)
     head = discrete_head(policy)
     indices = head.to_indices(decide(policy, observations, command))
     return (np.arange(head.n_values.max()) == indices[:, :, None]).astype(np.float64)
+
+
+def _outputs_of_several(policy: BehaviorPolicy, observations: Observation, command: Command) -> Floats:
+    """The outputs of whichever behavior function decides, row by row."""
+    deciding = [one.policy for one in policy.deciding()]
+    decides = np.zeros(len(command), dtype=np.int64)
+    for i, one in enumerate(deciding):  # the last before the others
+        decides[np.logical_or.reduce([command.asks_for(name) for name in one.command_space.names])] = i
+    parts = []
+    for i in np.unique(decides):
+        rows = decides == i
+        some = map_observation(lambda part, rows=rows: part[rows], observations)
+        parts.append(action_outputs(deciding[i], some, command.rows(rows)))
+    places = np.argsort(decides, kind="stable")
+    return np.concatenate(parts)[np.argsort(places)]
 
 
 def discrete_head(policy: BehaviorPolicy) -> DiscreteHead:
