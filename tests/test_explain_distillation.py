@@ -58,6 +58,17 @@ def test_the_tree_reads_the_command():
     assert evaluate_policy(found.policy, env, 20, command=(1, 1))[0] == 1
 
 
+@pytest.mark.parametrize("commands", ["absolute", "any"])
+def test_the_tree_completes_commands_as_its_teacher_does(commands):
+    """A return alone says nothing of a horizon."""
+    env = make_vec(Scripted, lengths=(3, 6))
+    model = tiny_model(env, commands=commands).learn(200)
+    tree = distill(model, env, command=20, **FEW).policy
+    np.testing.assert_array_equal(tree.experience.known(), model.policy.experience.known())
+    completed = [policy.initial_command(1, 20.0)["horizon"].tolist() for policy in (tree, model.policy)]
+    assert completed[0] == completed[1] and np.isfinite(completed[0]).all()
+
+
 def test_situations_of_the_tree_are_asked_about():
     """The teacher never gets to the second step of these episodes by itself; its pupil of the first round does."""
 

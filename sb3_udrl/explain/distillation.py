@@ -182,6 +182,8 @@ def _fit_tree(
             learned = learned._replace(scaling=learned.scaling.of_more(columns, n_inputs))
     policy.take_over(learned, Progress(0, 0, len(examples.inputs)))
     policy.eval_command = teacher.eval_command.clone().cpu()
+    if policy.experience is not None and teacher.experience is not None:  # what is asked for is completed in the same way
+        policy.experience.load_state_dict(teacher.experience.state_dict())
     return policy
 
 
