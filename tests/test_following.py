@@ -7,9 +7,10 @@ import pytest
 from helpers import CommandSpy, episode, make_vec, obeying_model, probe_model, small_buffer, tiny_model
 from probe_envs import CostlySteps, FixedStart, Scripted, TwoArms
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl import UDRL, Command
-from sb3_udrl.commands import make_command
+from sb3_udrl.commands import CommandPart, make_command
 from sb3_udrl.commands.calibration import N_KNOTS
 from sb3_udrl.evaluation import (
     CommandFollowing,
@@ -21,6 +22,7 @@ from sb3_udrl.evaluation import (
     run_commands,
 )
 from sb3_udrl.evaluation.following import PartFollowing, average_ranks
+from sb3_udrl.labels import LABELERS, HorizonLabeler
 
 
 def following(desired, achieved):
@@ -133,6 +135,31 @@ def test_commands_in_other_words(command):
     result = command_following(tiny_model(env), env, *arguments, n_episodes=3)
     assert result.command.desired_return.tolist() == [1, 9] and result.command.desired_horizon.tolist() == [2, 3]
     assert result.of("return").mean_abs_error == 4 and result.of("horizon").mean_abs_error == 0.5
+
+
+class Last(CommandPart):
+    """The last reward, and where it was earned: no sum."""
+
+    name = "last"
+
+    def advance(self, values, step):
+        return values
+
+    def achieved(self, episode):
+        return float(episode.rewards[-1] + 100 * episode.observations[-1, 1])
+
+
+@pytest.mark.parametrize("normalizes", [False, True])
+def test_a_part_that_is_no_sum_is_measured_by_whole_episodes(normalizes, monkeypatch):
+    monkeypatch.setitem(LABELERS, "last", HorizonLabeler)  # nothing is learned here
+    env = make_vec(Scripted, 2, lengths=(3, 1), rewards=(1, 4, 9))
+    if normalizes:
+        env = VecNormalize(env)
+    result = command_following(tiny_model(env, commands=["return", Last()]), env, {"last": [1, 9]}, n_episodes=2)
+    lengths = result.achieved["horizon"]
+    assert result.parts == ["last"] and sorted(np.unique(lengths)) == [1, 3]
+    earned = np.where(lengths == 3, result.achieved["return"] - 5, result.achieved["return"])
+    np.testing.assert_allclose(result.of("last").achieved, earned + 100 * (lengths - 1))
 
 
 def test_sampled_and_greedy_actions():

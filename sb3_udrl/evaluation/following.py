@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import EventCallback
-from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization, unwrap_vec_normalize
 
+from sb3_udrl.buffers import EpisodeRecorder
 from sb3_udrl.commands.command import Command, CommandLike
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.commands.experience import Experience
@@ -119,11 +121,13 @@ def run_commands(
     :param command: ``n`` rows
     :param deterministic: the most likely actions instead of draws
     :param guidance: how strongly commands are insisted on, as for ``predict``
-    :return: achieved values by part, each ``(n,)``: return, horizon, and further sums
+    :return: achieved values by part, each ``(n,)``: return, horizon, and what else episodes show of themselves
     """
     space: CommandSpace = model.command_space
     n_commands = len(command)
-    achieved: dict[str, FloatArray] = {name: np.zeros(n_commands) for name in ("return", "horizon", *space.recorded)}
+    watch = _Watch(env, space)
+    names = ("return", "horizon", *space.recorded, *(part.name for part in watch.parts))
+    achieved: dict[str, FloatArray] = {name: np.zeros(n_commands) for name in names}
     # Each environment plays one command after the other; those without one play the last again, uncounted
     playing = np.arange(env.num_envs)
     upcoming = env.num_envs
@@ -133,18 +137,68 @@ def run_commands(
         while (playing < n_commands).any():
             current = command.rows(np.minimum(playing, n_commands - 1))
             actions, state = model.predict(observations, state, starts, deterministic, command=current, guidance=guidance)
-            observations, _, starts, _ = env.step(actions)
+            watch.see(observations)
+            observations, _, starts, infos = env.step(actions)
             counted = np.flatnonzero(playing < n_commands)
-            amounts = {
-                "return": steps.rewards,
-                "horizon": np.ones(env.num_envs),
-                **space.amounts(Step(steps.rewards, steps.infos)),
-            }
-            for name, sums in achieved.items():
-                sums[playing[counted]] += amounts[name][counted]
-            for i in np.flatnonzero(starts):
+            further = space.amounts(Step(steps.rewards, steps.infos))
+            amounts = {"return": steps.rewards, "horizon": np.ones(env.num_envs), **further}
+            for name, amount in amounts.items():
+                achieved[name][playing[counted]] += amount[counted]
+            watch.record(actions, steps.rewards, further)
+            for i in np.flatnonzero(starts).tolist():
+                of_episode = watch.finish(i, infos[i].get("TimeLimit.truncated", False))
+                if playing[i] < n_commands:
+                    for name, value in of_episode.items():
+                        achieved[name][playing[i]] = value
                 playing[i], upcoming = upcoming, upcoming + 1
     return achieved
+
+
+class _Watch:
+    """
+    Takes down episodes, raw, for parts that are no sums: only whole episodes say what they achieved of these.
+
+    :param env: the environment that is stepped
+    :param space: the commands; where it has no such parts, nothing is taken down
+    """
+
+    def __init__(self, env: VecEnv, space: CommandSpace) -> None:
+        counted = ("return", "horizon", *space.recorded)
+        self.parts = [part for part in space.parts if part.measured and part.name not in counted]
+        self._normalize = unwrap_vec_normalize(env)
+        seen = env if self._normalize is None else self._normalize.venv
+        self._recorder = EpisodeRecorder(seen.observation_space, env.action_space, env.num_envs, sys.maxsize, space.recorded)
+        self._observations: Any = None  # before the running step
+
+    def see(self, observations: Any) -> None:
+        """
+        :param observations: before a step
+        """
+        if self.parts:
+            self._observations = observations if self._normalize is None else self._normalize.get_original_obs()
+
+    def record(self, actions: NDArray[Any], rewards: NDArray[Any], amounts: Mapping[str, NDArray[Any]]) -> None:
+        """
+        One step of every environment.
+
+        :param actions: what was done
+        :param rewards: raw, ``(n_envs,)``
+        :param amounts: of the recorded parts, each ``(n_envs,)``
+        """
+        if self.parts:
+            self._recorder.record(self._observations, actions, rewards, amounts)
+
+    def finish(self, env: int, truncated: bool) -> dict[str, float]:
+        """
+        What the running episode of an environment came to, by part.
+
+        :param env: its index
+        :param truncated: whether a time limit cut it off
+        """
+        if not self.parts:
+            return {}
+        episode = self._recorder.finish(env, truncated)
+        return {part.name: part.achieved(episode) for part in self.parts}
 
 
 def command_following(
