@@ -16,6 +16,7 @@ from sb3_udrl.benchmark.execution import execute
 from sb3_udrl.benchmark.offline import recording as recordings
 from sb3_udrl.benchmark.offline.recording import FOLDER, Recording, commands_of, facts_of, make_recordings
 from sb3_udrl.benchmark.offline.training import PYTHON
+from sb3_udrl.benchmark.report import main as report
 from sb3_udrl.benchmark.report import recordings_table
 from sb3_udrl.benchmark.suite import load_suite
 from sb3_udrl.recordings.command_line import main as record
@@ -108,6 +109,10 @@ def test_a_suite_from_its_recordings_to_its_data(made, suite_path, program):
     assert set(episodes["algorithm"]) == {"UDRL", "best", "DT"} and set(runs["status"]) == {"complete"}
     table = recordings_table(runs)
     assert table[1][0] == "CartPole-v1 mixed" and table[1][2] == "`python -m something`"
+    report(["out", "--output", "report"])
+    page = (suite_path.parent / "report" / "mine.md").read_text()
+    assert "Learning curves" not in page and "(mine/CartPole-v1_mixed-return.png)" in page
+    assert (suite_path.parent / "report" / "mine" / "CartPole-v1_mixed-return.png").is_file()
 
 
 def test_d3rlpy_must_be_named(suite_path, capsys):

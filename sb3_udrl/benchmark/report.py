@@ -139,11 +139,13 @@ def environment_part(
     """
     conditions = suite.environments[environment]
     names = [name for name in suite.algorithms if (scores["algorithm"] == name).any()]
-    picture = pictures / f"{file_name(environment)}.png"
-    curves = {name: curve(scores[scores["algorithm"] == name], conditions.eval_freq) for name in names}
-    plot_curves(curves, environment, conditions, styles, picture)
     finals = final_scores(scores)
-    parts = [f"## {environment}", f"![Learning curves on {environment}]({pictures.name}/{picture.name})"]
+    parts = [f"## {environment}"]
+    if conditions.recording is None:  # else it is evaluated once, at the end
+        picture = pictures / f"{file_name(environment)}.png"
+        curves = {name: curve(scores[scores["algorithm"] == name], conditions.eval_freq) for name in names}
+        plot_curves(curves, environment, conditions, styles, picture)
+        parts += [f"![Learning curves on {environment}]({pictures.name}/{picture.name})"]
     parts += ["Scores at the end of training:", markdown(score_table(finals, names))]
     for step in conditions.report_at:
         parts += [f"Scores after {step:,} steps:", markdown(score_table(scores_at(scores, step), names))]
@@ -258,9 +260,11 @@ def recordings_table(runs: pd.DataFrame) -> list[list[str]]:
 
 def file_name(environment: str) -> str:
     """
-    :param environment: id of an environment, perhaps with namespace and module
+    A name that links of Markdown hold.
+
+    :param environment: id of an environment, perhaps with namespace and module, or what a suite calls it
     """
-    return re.sub("[/:]", "_", environment)
+    return re.sub("[/: ]", "_", environment)
 
 
 def write_index(output: Path) -> None:
