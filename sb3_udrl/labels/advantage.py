@@ -111,7 +111,7 @@ class AdvantageLabeler(Labeler):
         episodes = progress.remembered
         firsts, lasts = ([getattr(episode, name) for episode in episodes] for name in ("first", "last"))
         return {
-            "arguments": self._arguments,
+            **self._arguments,
             "n_labelled": progress.n_labelled,
             "n_relabelled": progress.n_relabelled,
             "n_remembered": len(episodes),
@@ -129,7 +129,7 @@ class AdvantageLabeler(Labeler):
         return {name: getattr(self, name) for name in names}
 
     def restore(self, buffer: EpisodicReplayBuffer, state: Mapping[str, Any]) -> None:
-        if state.get("arguments", self._arguments) != self._arguments:  # all is labelled anew
+        if any(state.get(name, own) != own for name, own in self._arguments.items()):  # all is labelled anew
             columns = {f"{self.name} scores": np.float32, f"{self.name} discounted returns": np.float64}
             nothing = {name: np.full(len(buffer.rewards), np.nan, dtype) for name, dtype in columns.items()}
             buffer.write_columns(nothing, {self.name: Progress()})
