@@ -63,6 +63,7 @@ def test_a_known_linear_map_is_recovered(generator):
         np.testing.assert_allclose(policy.generate(np.array([asked]))[0], offset + asked / 100 * slope, atol=0.05)
     if not generator["net_arch"]:
         np.testing.assert_allclose(policy.generate(np.array([130.0]))[0], offset + 1.3 * slope, atol=0.05)
+    policy.remember_best(policies)
     np.testing.assert_allclose(policy.best_weights, offset + slope, atol=1e-6)
 
 

@@ -310,7 +310,7 @@ FOREST = ["policy:'ForestPolicy'", 'policy_kwargs:"dict(estimator_kwargs=dict(n_
 @pytest.mark.parametrize("policy", [[], FOREST], ids=["network", "forest"])
 @pytest.mark.parametrize("with_buffer", [False, True])
 def test_continued_training_goes_on_where_it_was(run_zoo, monkeypatch, policy, with_buffer):
-    """The Zoo's -i, whose count of steps starts anew: with the replay buffer there is no further warm-up, and it grows."""
+    """The Zoo's -i, whose count of steps starts anew: it plays what it learned, and learns at once with the replay buffer."""
     buffer = ["--save-replay-buffer"] if with_buffer else []
     run_zoo("train", *CARTPOLE, "-n", "300", "--eval-freq", "-1", "-f", "logs", *buffer, *TINY, *policy)
     trained = UDRL.load("logs/udrl/CartPole-v1_1/CartPole-v1.zip", device="cpu")
@@ -325,7 +325,7 @@ def test_continued_training_goes_on_where_it_was(run_zoo, monkeypatch, policy, w
     agent = "logs/udrl/CartPole-v1_1/CartPole-v1.zip"
     run_zoo("train", *CARTPOLE, "-n", "200", "--eval-freq", "-1", "-f", "logs", "-i", agent, *TINY, *policy)
     ((warming_up, n_stored, without_command, model),) = at_start
-    assert warming_up is not with_buffer and bool(without_command) is not with_buffer
+    assert warming_up is not with_buffer and not without_command
     assert (n_stored > 200) is with_buffer
     assert model._n_updates > trained._n_updates > 0
     assert model.replay_buffer.n_transitions_added > n_stored
