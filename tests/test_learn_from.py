@@ -135,6 +135,11 @@ def test_forests_learn_from_a_second_recording_of_the_same_size(commands):
         assert (decided == action).all()
 
 
+def test_numbers_of_steps_may_be_those_of_numpy_or_whole_floats():
+    for n in (np.int64(5), np.float32(5), 5.0):
+        assert offline_model().learn_from(pays_its_action(), n)._n_updates == 5
+
+
 def test_a_logger_of_the_user_stays(tmp_path):
     model, logger = offline_model(), configure(str(tmp_path), ["csv"])
     model.set_logger(logger)

@@ -88,7 +88,7 @@ class Command:
 
 
 # What users write: 150, (150, 50), {"return": 150}, {"advantage": 1.0, "horizon": 50}, {} for nothing, or a Command
-CommandLike: TypeAlias = Command | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike] | float
+CommandLike: TypeAlias = Command | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike] | NDArray[Any] | float
 
 
 def values_by_part(command: CommandLike) -> dict[str, Any]:

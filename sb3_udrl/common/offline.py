@@ -82,7 +82,7 @@ class OfflineLearning(SavedAlgorithm):
         :return: the model
         :raises ValueError: naming the episode, if the recording is not as the spaces say, or an argument is out of its range
         """
-        if not isinstance(gradient_steps, int | float) or not 1 <= gradient_steps < np.inf or gradient_steps % 1:
+        if not isinstance(gradient_steps, int | float | np.number) or not 1 <= gradient_steps < np.inf or gradient_steps % 1:
             raise ValueError(f"gradient_steps={gradient_steps!r}: must be a whole number, at least 1")
         gradient_steps = int(gradient_steps)
         if patience is not None and patience < 1:

@@ -197,7 +197,7 @@ class CommandPolicy(GradientFit):
     @classmethod
     def obedient_arguments(cls, action_space: spaces.Space[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Measured: the command as an input besides the gates, and for continuous actions a wide network that is certain."""
-        masked = kwargs.get("conditioning") == "masked"  # who sees no commands is not told apart from its like
+        masked = kwargs.get("conditioning") == "masked"  # behavior cloning: neither function sees commands
         own: dict[str, Any] = {"conditioning": "masked" if masked else "concat_gating"}
         if isinstance(action_space, spaces.Box):
             size = kwargs.get("net_arch", [256, 256])  # who chooses one means both

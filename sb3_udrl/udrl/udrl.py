@@ -197,7 +197,7 @@ class UDRL(HindsightAlgorithm):
             return super().make_policy()
         further = dict(self.obedience_kwargs or {})
         temperature = further.get("temperature", 0.7)
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < np.inf:
+        if not isinstance(temperature, int | float | np.number) or not 0 <= temperature < np.inf:
             raise ValueError(f"obedience_kwargs: temperature={temperature!r}: must be a finite number, at least 0")
         check_policy_kwargs(self.policy_class, further.get("policy_kwargs") or {})
         return SideBySide(
@@ -207,7 +207,7 @@ class UDRL(HindsightAlgorithm):
             self.command_space,
             make=cast(type[BehaviorPolicy], self.policy_class),
             obedient_kwargs=further.get("policy_kwargs"),
-            obedient_temperature=temperature,
+            obedient_temperature=float(temperature),
             **self.policy_kwargs,
         )
 
