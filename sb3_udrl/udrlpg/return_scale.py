@@ -13,13 +13,15 @@ Floats = NDArray[np.float64]
 
 _N_KNOTS = 64
 _N_BANDS = 32
+_RANK_SHARE = 0.25
 _TOP = 0.9  # quantile from which on the scale is continued beyond the best
 
 
 def knots_of(values: Floats) -> tuple[Floats, Floats]:
     """
-    A scale on which crowded values are told apart: half of a place is where a value lies between the lowest and the highest
-    one, half is its rank. On a plain scale, a few bad policies leave little room to the best ones, which crowd in the end.
+    A scale on which crowded values are told apart: a quarter of a place is a value's rank, the rest is where it lies between
+    the lowest and the highest one. On a plain scale, a few bad policies leave little room to the best ones, which crowd in the
+    end.
 
     :param values: at least one, ``(n,)``
     :return: some of the values and their places from -1 to 1, both ascending; straight lines lie in between
@@ -28,7 +30,7 @@ def knots_of(values: Floats) -> tuple[Floats, Floats]:
     at, last = np.unique(np.quantile(values, ranks)[::-1], return_index=True)
     if len(at) == 1:
         return np.array([at[0] - 1, at[0]]), np.array([-1.0, 1.0])
-    return at, ranks[::-1][last] + (at - at[0]) / (at[-1] - at[0]) - 1
+    return at, 2 * (_RANK_SHARE * ranks[::-1][last] + (1 - _RANK_SHARE) * (at - at[0]) / (at[-1] - at[0])) - 1
 
 
 def places_of(values: Floats) -> Floats:
