@@ -15,6 +15,7 @@ from sb3_udrl.buffers import Episode
 from sb3_udrl.commands.command import Command
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
+from sb3_udrl.labels import LABELERS, SumLabeler
 from sb3_udrl.policies.side_by_side import SideBySide
 
 NAN = np.nan
@@ -160,6 +161,21 @@ def test_what_is_practiced_changes_nothing_in_how_labels_are_made():
     assert model.hindsight.command_space.names == ("advantage",)
     assert model.obedience.hindsight.command_space.names == ("return", "horizon")
     assert not np.isnan(model.hindsight.sample(500).command["advantage"]).any()
+
+
+class Shares(SumLabeler):
+    """Labels in units of one's own."""
+
+    def __init__(self, name, unit=1.0):
+        super().__init__(name)
+        self.unit = unit
+
+
+def test_labels_of_both_have_their_arguments(monkeypatch):
+    monkeypatch.setitem(LABELERS, "return", Shares)
+    model = tiny_model(make_vec(TwoArms), commands="any", label_kwargs={"advantage": {"gamma": 0.5}, "return": {"unit": 2.0}})
+    assert [labeler.gamma for labeler in model.hindsight.labelers] == [0.5]
+    assert model.obedience.hindsight.labelers[0].unit == 2
 
 
 def test_the_second_one_sees_some_examples_that_ask_for_nothing():

@@ -64,6 +64,12 @@ class HindsightAlgorithm(CommandedAlgorithm, OfflineLearning):
     def make_command_space(self) -> CommandSpace:
         return make_command_space(self.commands)
 
+    def check_arguments(self) -> None:
+        unknown = sorted(set(self.label_kwargs or {}) - set(self.make_command_space().names))
+        if unknown:
+            raise ValueError(f"label_kwargs={self.label_kwargs}: commands have no part {', '.join(unknown)}")
+        super().check_arguments()
+
     def make_hindsight(self) -> Hindsight:
         stored = stored_episodes(self)
         hindsight = Hindsight(make_replay_buffer(self), self.policy.explorer.command_space, self.label_kwargs)

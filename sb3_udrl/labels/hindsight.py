@@ -41,7 +41,7 @@ class Hindsight:
 
     :param buffer: the stored episodes
     :param command_space: what labels are made for
-    :param label_kwargs: further arguments of labelers, by the name of the part
+    :param label_kwargs: further arguments of labelers, by the name of the part; those of other parts are for others
     :raises ValueError: if an argument is unknown or out of its range
     """
 
@@ -172,12 +172,9 @@ def make_labelers(command_space: CommandSpace, label_kwargs: dict[str, dict[str,
     A labeler for every part.
 
     :param command_space: the parts
-    :param label_kwargs: further arguments, by the name of the part
+    :param label_kwargs: further arguments, by the name of the part; those of other parts are for others
     :raises ValueError: if an argument is unknown or out of its range
     """
-    unknown = sorted(set(label_kwargs) - set(command_space.names))
-    if unknown:
-        raise ValueError(f"label_kwargs={label_kwargs}: commands have no part {', '.join(unknown)}")
     labelers = []
     for name in command_space.names:
         labeler_class, kwargs = LABELERS.get(name, SumLabeler), label_kwargs.get(name, {})

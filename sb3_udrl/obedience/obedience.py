@@ -37,12 +37,13 @@ class Obedience:
     are thinly covered or badly obeyed; they go to the archive alone, so that what is usual stays what the first one does.
 
     :param policy: the policy, whose ``obedient`` part learns here
+    :param rng: source of randomness, which the first behavior function does not share
+    :param label_kwargs: further arguments of labelers, by the name of the part
     :param archive_size: capacity of the archive in transitions; less where these are large
     :param gradient_steps: gradient steps per transition that is collected
     :param learning_rate: falls linearly from this to a fiftieth
     :param practice_share: share of the environment steps that practice takes, once it has begun
     :param practice_start: share of training after which practice begins
-    :param rng: source of randomness, which the first behavior function does not share
     :raises ValueError: if an argument is out of its range
     """
 
@@ -50,6 +51,7 @@ class Obedience:
         self,
         policy: SideBySide,
         rng: np.random.Generator,
+        label_kwargs: dict[str, dict[str, Any]] | None = None,
         archive_size: int = 200_000,
         gradient_steps: float = 0.03,
         learning_rate: float = 1e-3,
@@ -71,7 +73,7 @@ class Obedience:
         self.practice_share, self.practice_start = practice_share, practice_start
         space = policy.obedient.command_space
         archive = make_archive(policy.observation_space, policy.action_space, archive_size, space.recorded, rng)
-        self.hindsight = Hindsight(archive, space)
+        self.hindsight = Hindsight(archive, space, label_kwargs)
         self.practiced: deque[tuple[dict[str, float], dict[str, float], bool]] = deque(maxlen=_REMEMBERED)
         self.n_updates = self.n_practiced = 0
         self._practice_steps, self._practice_from = 0, np.inf  # spent on practice; when it began

@@ -222,7 +222,7 @@ class UDRL(HindsightAlgorithm):
         kwargs = {name: value for name, value in (self.obedience_kwargs or {}).items() if name not in _OF_THE_POLICY}
         rng = np.random.default_rng(None if self.seed is None else [self.seed, 2])
         try:
-            return Obedience(cast(SideBySide, self.policy), rng, **kwargs)
+            return Obedience(cast(SideBySide, self.policy), rng, self.label_kwargs, **kwargs)
         except TypeError as error:
             raise ValueError(f"obedience_kwargs={self.obedience_kwargs} do not fit Obedience: {error}") from error
 
@@ -347,7 +347,7 @@ class UDRL(HindsightAlgorithm):
         if self.obedience is None:
             return metrics
         obedient = cast(SideBySide, self.policy).obedient
-        batch = Hindsight(self.replay_buffer, obedient.command_space).batch(all_, self._normalizer)
+        batch = Hindsight(self.replay_buffer, obedient.command_space, self.label_kwargs).batch(all_, self._normalizer)
         loss, gain = obedient.loss_and_command_gain(batch, self.rng)
         return {**metrics, "obedient_validation_loss": loss, "obedient_command_gain": gain}
 
