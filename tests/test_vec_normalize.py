@@ -91,6 +91,14 @@ def test_frame_stacks_above_are_stored_as_they_are_seen():
     assert model._n_updates > 0 and model._normalizer is None
 
 
+def test_a_loaded_model_trains_on_frame_stacks_before_it_learns(tmp_path):
+    env = VecFrameStack(VecNormalize(make_vec(FixedStart, 2)), 3)
+    tiny_model(env).learn(128).save(tmp_path / "model", include=["replay_buffer"])
+    loaded = UDRL.load(tmp_path / "model", env, device=DEVICE)
+    loaded.train(gradient_steps=1, batch_size=16)
+    assert loaded._normalizer is None
+
+
 def test_evaluations_share_the_statistics():
     env, eval_env = normalized(), normalized(1, training=False)
     model = tiny_model(env)

@@ -102,7 +102,7 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         self._command_sampler = make_command_sampler(self.command_sampler, self.command_sampler_kwargs)
         self._command_sampler.init_callback(self)
         self._logger = Logger(folder=None, output_formats=[])  # so that train() works before learn()
-        self._stores_raw_obs = True
+        self._look_for_normalizer()
 
     def _setup_envs(self) -> None:
         """Make all that there is one of for each environment."""
@@ -126,8 +126,14 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         except BaseException:
             self.n_envs = before
             raise
+        self._look_for_normalizer()
         if self.n_envs != before:
             self._setup_envs()
+
+    def _look_for_normalizer(self) -> None:
+        """Observations are stored as they are below ``VecNormalize``, but where wrappers above it (frame stacks) change them."""
+        normalize = self._vec_normalize_env
+        self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
 
     @property
     def replay_buffer(self) -> Any:

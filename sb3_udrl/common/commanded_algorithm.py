@@ -248,7 +248,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
 
     @property
     def _normalizer(self) -> VecNormalize | None:
-        """``VecNormalize``, unless wrappers above it (frame stacks) change its observations: then they are stored as seen."""
+        """``VecNormalize``, where observations are stored as they are below it."""
         return self._vec_normalize_env if self._stores_raw_obs else None
 
     def _raw_obs(self) -> Any:
@@ -290,7 +290,6 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         resets = reset_num_timesteps or self._last_obs is None
         normalize = self._vec_normalize_env
         goes_on = not reset_num_timesteps and bool(self._running.resumed.all())
-        self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
         with _unharmed(normalize):
             with _uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
                 result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
