@@ -131,7 +131,7 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
             self._setup_envs()
 
     def _look_for_normalizer(self) -> None:
-        """Observations are stored as they are below ``VecNormalize``, but where wrappers above it (frame stacks) change them."""
+        """Observations are stored as they are below ``VecNormalize``, unless wrappers above it (frame stacks) change them."""
         normalize = self._vec_normalize_env
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
 
