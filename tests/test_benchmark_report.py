@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -205,6 +206,34 @@ def test_report_can_be_made_again_from_its_own_data(results, tmp_path):
     (output / "made_up.md").unlink()
     report.main([str(output / "data"), "--output", str(output)])
     assert (output / "made_up.md").read_text() == page
+
+
+@pytest.mark.parametrize("name", ["64", "None", "nan", "1e3"])
+def test_names_are_texts_whatever_they_look_like(name, tmp_path):
+    path = tmp_path / "named.yml"
+    path.write_text(yaml.safe_dump({**SUITE, "algorithms": {name: SUITE["algorithms"]["UDRL"]}}))
+    suite, folder = load_suite(path), ResultFolder(tmp_path / "out")
+    runs = all_runs(suite, suite.seeds)
+    for run in runs.values():
+        folder.write(record(run, "UDRL"))
+    folder.collect(suite, runs)
+    report.main([str(folder.path), "--output", str(tmp_path / "report")])
+    assert f"| {name} | 4 |" in (tmp_path / "report" / "named.md").read_text()
+
+
+def test_suites_without_a_complete_run_have_no_page(results, tmp_path, capsys):
+    suite = load_suite(results / "made_up.yml")
+    ResultFolder(tmp_path / "none").collect(suite, {})
+    report.main([str(tmp_path / "none"), "--output", str(tmp_path / "report")])
+    assert "made_up: no run is complete yet" in capsys.readouterr().out
+    assert [page.name for page in (tmp_path / "report").glob("*.md")] == ["index.md"]
+
+
+def test_a_suite_in_two_folders_is_refused(results, tmp_path, capsys):
+    shutil.copytree(results, tmp_path / "copy")
+    with pytest.raises(SystemExit):
+        report.main([str(results), str(tmp_path / "copy"), "--output", str(tmp_path / "report")])
+    assert "made_up is in" in capsys.readouterr().err and not (tmp_path / "report").exists()
 
 
 def test_empty_folder(tmp_path, capsys):

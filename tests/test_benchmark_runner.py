@@ -56,6 +56,7 @@ class Trainings:
         evaluation = {"step": 300, "cpu_seconds": 1.5, "wall_seconds": 2.5, "greedy": episodes, "sampled": episodes}
         return {
             "run": run.run_id,
+            "seed": run.seed,
             "status": "failed" if error else "complete",
             "error": error,
             "started": "2026-01-01",
@@ -126,6 +127,9 @@ def test_further_seeds_are_added(suite_path, trainings):
     start(suite_path)
     start(suite_path, "--seeds", "7")
     assert sorted(data_of(suite_path)[2]["seed"].unique()) == [1, 2, 7]
+    start(suite_path, "--seeds", "8")
+    start(suite_path)
+    assert sorted(data_of(suite_path)[2]["seed"].unique()) == [1, 2, 7, 8]
 
 
 def test_changed_runs_are_executed_again(suite_path, trainings):

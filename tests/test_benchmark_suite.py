@@ -170,6 +170,10 @@ def test_off_policy_algorithms_start_early():
             r"PPO: environments \['Pong'\] are not in the suite",
         ),
         ("algorithms", {"PPO": {"algo": "ppo", "n_timesteps": {"Pong": 1}}}, r"PPO: environments \['Pong'\] are not"),
+        ("algorithms", {"PPO": {"algo": "ppo", "n_timesteps": {"CartPole-v1": 0}}}, r"PPO: n_timesteps=.*at least 1"),
+        ("algorithms", {"PPO": {"algo": "ppo", "hyperparams": {"n_timesteps": 5}}}, "PPO: n_timesteps is among hyperparams"),
+        ("algorithms", {"PPO": {"algo": "ppo", "learn_from": {"best": 0.1}}}, "PPO: learn_from=.*has a recording"),
+        ("baseline", "PP0", "baseline='PP0': is none of"),
         ("sedes", [1], r"mine\.yml: unknown \['sedes'\]"),
         ("environments", {"CartPole-v1": {**BUDGET, "seeds": [1, 7]}}, r"CartPole-v1: seeds \[7\] are not in the suite"),
         ("algorithms", {"PPO": {"algo": "ppo", "seeds": [8]}}, r"PPO: seeds \[8\] are not in the suite"),
@@ -190,6 +194,15 @@ def test_off_policy_algorithms_start_early():
 def test_mistakes_are_named(write, part, values, message):
     with pytest.raises(ValueError, match=message):
         load_suite(write({**SUITE, part: values}))
+
+
+def test_what_the_zoo_writes_as_a_text_is_not_replaced_by_a_part_of_it(write):
+    wide = {"PPO": {"algo": "ppo", "hyperparams": {"policy_kwargs": {"net_arch": [32]}}}}
+    suite = load_suite(
+        write({**SUITE, "environments": {"Hopper-v5": {**BUDGET, "hyperparams_of": "Hopper-v4"}}, "algorithms": wide})
+    )
+    with pytest.raises(ValueError, match=r"PPO: policy_kwargs=.*the section says .*log_std_init=-2.*as a text"):
+        suite.run("Hopper-v5", "PPO", 1)
 
 
 def test_unknown_suite():

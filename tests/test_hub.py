@@ -190,6 +190,8 @@ def test_install_lines():
 def test_the_command_of_the_zoo():
     noted = {"algo": "udrl", "env": "CartPole-v1", "seed": 0, "n_timesteps": -1, "eval_freq": 25_000, "uuid": True}
     noted |= {"hyperparams": {"warm_up": "mixed", "batch_size": 64}, "log_folder": "/somewhere", "vec_env": "subproc"}
+    of_a_trial = zoo_command({**noted, "storage": "a.log", "study_name": "a", "trial_id": 12})
+    assert "--storage a.log --study-name a --trial-id 12" in of_a_trial
     words = shlex.split(zoo_command(noted))
     assert words[:9] == ["python", "-m", "rl_zoo3.train", "--algo", "udrl", "--env", "CartPole-v1", "--seed", "0"]
     assert words[9:] == ["--hyperparams", "warm_up:'mixed'", "batch_size:64", "--vec-env", "subproc"]

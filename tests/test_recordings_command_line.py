@@ -60,7 +60,8 @@ def test_random_actions_are_recorded_looked_at_and_learned_from(tmp_path, capsys
     monkeypatch.chdir(tmp_path)
     main(["record", "--env", "CartPole-v1", "--steps", "100", "--output", "random", "--seed", "3"])
     n = len(load_arrays("random.npz")["rewards"])
-    main(["record", "--env", "CartPole-v1", "--steps", "100", "--output", "random.npz", "--append", "--seed", "3"])
+    with pytest.warns(UserWarning, match=r"random\.npz: the first of these episodes is there already: another seed"):
+        main(["record", "--env", "CartPole-v1", "--steps", "100", "--output", "random.npz", "--append", "--seed", "3"])
     arrays = load_arrays("random.npz")
     np.testing.assert_array_equal(arrays["observations"][:n], arrays["observations"][n:])  # of the same seed
     capsys.readouterr()
@@ -170,6 +171,26 @@ def test_appended_episodes_come_after_those_that_are_there(tmp_path, name):
         assert buffer.n_episodes == n
     address = f"{path}.npz" if "://" in name else tmp_path / "data.npz"
     assert read_episodes(address, EpisodicReplayBuffer(1, env.observation_space, env.action_space)).buffer.n_episodes == 2
+
+
+def test_nothing_is_appended_to_files_of_others(tmp_path):
+    env = make_vec(Scripted)
+    record_model(RandomActions(env.action_space, 1), env, 5, tmp_path / "data")
+    arrays = load_arrays(tmp_path / "data.npz")
+    theirs = {name: array for name, array in arrays.items() if not name.startswith("about")}
+    np.savez(tmp_path / "theirs.npz", **theirs, more=np.ones(3))
+    with pytest.raises(ValueError, match=r"theirs\.npz: was written by others"):
+        record_model(RandomActions(env.action_space, 2), env, 5, tmp_path / "theirs.npz", append=True)
+    assert "more" in load_arrays(tmp_path / "theirs.npz")
+
+
+def test_damaged_files_are_refused(tmp_path):
+    np.savez_compressed(tmp_path / "data.npz", rewards=np.arange(1000.0))
+    content = bytearray((tmp_path / "data.npz").read_bytes())
+    content[100:200] = bytes(100)
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"data\.npz is no \.npz file of arrays"):
+        load_arrays(tmp_path / "data.npz")
 
 
 def test_damaged_spaces_are_refused(tmp_path):

@@ -386,9 +386,10 @@ def test_usage(run_zoo, capsys, arguments):
     assert capsys.readouterr().out.startswith("usage: python -m sb3_udrl.zoo COMMAND")
 
 
-def test_unknown_command(run_zoo):
-    with pytest.raises(SystemExit, match="COMMAND='trian' is no module of the RL Zoo"):
-        run_zoo("trian")
+@pytest.mark.parametrize("command", ["trian", "plot.plot_train"])
+def test_unknown_command(run_zoo, command):
+    with pytest.raises(SystemExit, match=f"COMMAND='{command}' is no module of the RL Zoo"):
+        run_zoo(command)
 
 
 def test_exp_manager_uses_our_search_space():

@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         args.output.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
         fail(parser, f"--published {args.published}: {error.filename} is missing; name the folder of {suite.name}.csv.gz")
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         fail(parser, one_line(error))
     runs = {run.run_id: run for run in selected.values()}
     complete = [record for run in runs.values() if (record := complete_record(folder, run))]

@@ -71,6 +71,18 @@ def check_hyperparams(where: str, hyperparams: Mapping[str, Any], algorithm: typ
             )
 
 
+def check_texts(where: str, hyperparams: Mapping[str, Any], section: Mapping[str, Any]) -> None:
+    """
+    :param where: names of what is configured, for errors
+    :param hyperparams: changes to a section
+    :param section: the Zoo's hyperparameters
+    :raises ValueError: if a dictionary would take the place of a text, instead of being merged into what the text says
+    """
+    for name, changes in hyperparams.items():
+        if isinstance(changes, dict) and isinstance(section.get(name), str):
+            raise ValueError(f"{where}: {name}={changes}: the section says {section[name]!r}: write all of it, as a text, too")
+
+
 def is_plain(code: str) -> bool:
     """
     Whether evaluating a string does no more than building values of literals, of names, and of classes by their import path.

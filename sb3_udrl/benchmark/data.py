@@ -54,6 +54,12 @@ COMMAND_COLUMNS = [
     "achieved",
 ]
 COMMANDS = ".commands.csv.gz"
+# Names are texts, whatever they look like: an algorithm may be called 64, or None
+_AS_WRITTEN: dict[str, Any] = {
+    "dtype": dict.fromkeys(("suite", "environment", "algorithm", "run", "mode", "commands", "part"), str),
+    "keep_default_na": False,
+    "na_values": [""],
+}
 
 
 class ResultFolder:
@@ -73,6 +79,10 @@ class ResultFolder:
         """
         path = self.path / "runs" / f"{run.run_id}.json"
         return json.loads(path.read_text()) if path.is_file() else None
+
+    def seeds(self) -> set[int]:
+        """Seeds of all runs that have ended, of any suite."""
+        return {json.loads(path.read_text())["seed"] for path in (self.path / "runs").glob("*.json")}
 
     def write(self, record: Mapping[str, Any]) -> None:
         """
@@ -227,7 +237,7 @@ def read_episodes(path: str | Path, suite: str) -> pd.DataFrame:
     :param suite: name of the suite
     :return: one row per episode, with the columns ``COLUMNS``
     """
-    return pd.read_csv(Path(path) / f"{suite}.csv.gz")
+    return pd.read_csv(Path(path) / f"{suite}.csv.gz", **_AS_WRITTEN)
 
 
 def read_commands(path: str | Path, suite: str) -> pd.DataFrame:
@@ -237,7 +247,7 @@ def read_commands(path: str | Path, suite: str) -> pd.DataFrame:
     :return: one row per episode and part of its command, with the columns ``COMMAND_COLUMNS``; none if there is no such file
     """
     file = Path(path) / f"{suite}{COMMANDS}"
-    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COMMAND_COLUMNS)
+    return pd.read_csv(file, **_AS_WRITTEN) if file.is_file() else pd.DataFrame(columns=COMMAND_COLUMNS)
 
 
 def read_facts(path: str | Path, suite: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from sb3_udrl.benchmark.curves import curve, plot_curves, plot_obedience, scores_of
-from sb3_udrl.benchmark.data import COMMANDS, read_commands, read_data
+from sb3_udrl.benchmark.data import COMMANDS, read_commands, read_data, read_facts
 from sb3_udrl.benchmark.obedience import mean_achieved, obedience_figures
 from sb3_udrl.benchmark.suite import Suite
 from sb3_udrl.benchmark.tables import (
@@ -74,11 +74,22 @@ def main(arguments: list[str] | None = None) -> None:
     if not found:
         fail(parser, f"no results (*.csv.gz) in {', '.join(map(str, args.folders))}")
     for folder, name in found:
+        others = [str(other) for other, same in found if same == name and other != folder]
+        if others:
+            fail(
+                parser,
+                f"{name} is in {folder} and in {', '.join(others)}: take runs over by --published of sb3_udrl.benchmark",
+            )
+    for folder, name in found:
         try:
+            if not any(facts["status"] == "complete" for facts in read_facts(folder, name)):
+                print(f"{folder / name}: no run is complete yet")
+                continue
             write_page(folder, name, args.output)
         except (OSError, EOFError, ValueError) as error:
             fail(parser, f"{folder / name}.csv.gz, {name}.runs.jsonl.gz or {name}.yml: {one_line(error)}")
         print(f"{args.output / name}.md")
+    args.output.mkdir(parents=True, exist_ok=True)
     write_index(args.output)
 
 

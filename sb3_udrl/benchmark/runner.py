@@ -46,7 +46,7 @@ def run_suite(
     :param command: the command line, for the record
     :return: names of runs that failed or were killed, with the last line of their error
     """
-    everything = {**all_runs(suite, suite.seeds), **selected}
+    everything = {**all_runs(suite, sorted(folder.seeds().union(suite.seeds))), **selected}
     with BACKENDS[backend](n_jobs, address), Journal(folder, selected, command) as journal:
         collected = time.monotonic()
         try:

@@ -12,7 +12,7 @@ from typing import TypeVar, get_type_hints
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_udrl.algorithms import LEARN_FROM_RECORDINGS
-from sb3_udrl.benchmark.checks import check_hyperparams, fits
+from sb3_udrl.benchmark.checks import check_hyperparams, check_texts, fits
 from sb3_udrl.benchmark.hyperparams import Params, default_arguments, merge, read_hyperparams, without_nulls, zoo_algorithms
 from sb3_udrl.benchmark.offline.recording import recording_of
 from sb3_udrl.evaluation.environments import read_yaml
@@ -198,6 +198,7 @@ class Suite:
         hyperparams.pop("n_timesteps", None)
         for where, changes in ((environment, conditions.hyperparams), (name, algorithm.hyperparams)):
             check_hyperparams(where, changes, zoo_algorithms()[algorithm.algo])
+            check_texts(where, changes, hyperparams)
         return Run(
             environment=environment,
             algo=algorithm.algo,
@@ -259,7 +260,7 @@ def parse(cls: type[T], where: str, values: object) -> T:
         if name in values and not fits(values[name], hint):
             raise ValueError(f"{where}: {name}={values[name]!r:.100}: must be {str(hint).replace('typing.', '')}")
         number = isinstance(values.get(name), int | float)
-        if number and name not in ("threshold", "baseline") and values[name] < 1:
+        if number and name != "threshold" and values[name] < 1:
             raise ValueError(f"{where}: {name}={values[name]}: must be at least 1")
     try:
         return cls(**values)
@@ -278,6 +279,23 @@ def check_grid(where: str, grid: object) -> None:
         raise ValueError(f"{where}: {grid!r} must be lists of values by part, all of the same length")
 
 
+def check_algorithm(key: str, algorithm: Algorithm, environments: dict[str, Environment]) -> None:
+    """
+    :param key: name of the algorithm, for errors
+    :param algorithm: the algorithm
+    :param environments: those of the suite
+    :raises ValueError: if it names others, a budget is below one, or what it is to learn from is nowhere
+    """
+    budgets = algorithm.n_timesteps if isinstance(algorithm.n_timesteps, dict) else {}
+    if unknown := {*(algorithm.environments or []), *budgets} - environments.keys():
+        raise ValueError(f"{key}: environments {sorted(unknown)} are not in the suite")
+    if min(budgets.values(), default=1) < 1:
+        raise ValueError(f"{key}: n_timesteps={budgets}: must be at least 1")
+    recordings = [environments[name].recording for name in algorithm.environments or environments]
+    if algorithm.learn_from and not any(recordings):
+        raise ValueError(f"{key}: learn_from={algorithm.learn_from}: none of its environments has a recording")
+
+
 def load_suite(name: str | Path) -> Suite:
     """
     :param name: name of a suite that comes with the package, or path of a YAML file
@@ -293,20 +311,20 @@ def load_suite(name: str | Path) -> Suite:
         raise ValueError(f"{path.name}: give at least one environment, algorithm and seed, and no seed below 0")
     environments = {key: parse(Environment, key, value) for key, value in suite.environments.items()}
     algorithms = {key: parse(Algorithm, key, value) for key, value in suite.algorithms.items()}
+    suite = Suite(**{**vars(suite), "environments": environments, "algorithms": algorithms})
+    sections: list[tuple[str, Environment | Algorithm]] = [*environments.items(), *algorithms.items()]
+    for key, section in sections:
+        if beyond := set(section.seeds or []) - set(suite.seeds):
+            raise ValueError(f"{key}: seeds {sorted(beyond)} are not in the suite")
+        if "n_timesteps" in section.hyperparams:
+            raise ValueError(f"{key}: n_timesteps is among hyperparams: the budget stands beside them")
     for key, conditions in environments.items():
         for grid_name, grid in conditions.commands.items():
             check_grid(f"{key}, {grid_name}", grid)
-    limits = {key: environment.seeds for key, environment in environments.items()}
-    limits |= {key: algorithm.seeds for key, algorithm in algorithms.items()}
-    for key, seeds in limits.items():
-        if beyond := set(seeds or []) - set(suite.seeds):
-            raise ValueError(f"{key}: seeds {sorted(beyond)} are not in the suite")
-    for key, conditions in environments.items():
         if conditions.recording is not None:
             recording_of(key, conditions.recording)
     for key, algorithm in algorithms.items():
-        budgets = algorithm.n_timesteps if isinstance(algorithm.n_timesteps, dict) else {}
-        unknown = {*(algorithm.environments or []), *budgets} - environments.keys()
-        if unknown:
-            raise ValueError(f"{key}: environments {sorted(unknown)} are not in the suite")
-    return Suite(**{**vars(suite), "environments": environments, "algorithms": algorithms})
+        check_algorithm(key, algorithm, environments)
+    if suite.baseline not in {*algorithms, Suite.baseline}:
+        raise ValueError(f"baseline={suite.baseline!r}: is none of {sorted(algorithms)}")
+    return suite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.recordings.read import read_episodes
 from sb3_udrl.recordings.record import EpisodeListener, write_recording, written_path
+from sb3_udrl.recordings.sources import open_recording, recorded_spaces
 
 
 class RandomActions:
@@ -66,14 +68,15 @@ def record_model(
     :param deterministic: take the likeliest actions instead of draws
     :param append: keep the episodes of a file that is there, before these
     :return: all episodes of the file
-    :raises ValueError: if ``n_steps`` is not positive, or the file holds episodes of other spaces
+    :raises ValueError: if ``n_steps`` is not positive, or the file holds episodes of other spaces, or was written by others
     """
     if n_steps < 1:
         raise ValueError(f"n_steps={n_steps}: must be at least 1")
     with EpisodeListener(env) as listener:
         if append:
             with suppress(FileNotFoundError):
-                listener.buffer.add_all(read_episodes(written_path(path), listener.buffer).buffer)
+                listener.buffer.add_all(_recorded_by_us(written_path(path), listener.buffer))
+        n_before = listener.buffer.n_episodes
         observations: Any = env.reset()
         state, starts = None, np.ones(env.num_envs, dtype=np.bool_)
         n_played = 0
@@ -83,5 +86,21 @@ def record_model(
             n_played += env.num_envs
             if n_played >= n_steps:
                 listener.closed |= starts
+    if _is_among(listener.buffer, n_before):
+        warnings.warn(f"{path}: the first of these episodes is there already: another seed makes others", stacklevel=2)
     write_recording(path, listener.buffer)
     return listener.buffer
+
+
+def _recorded_by_us(path: str | pathlib.Path, like: EpisodicReplayBuffer) -> EpisodicReplayBuffer:
+    data = open_recording(path)
+    if recorded_spaces(data) is None:
+        raise ValueError(f"{path}: was written by others, and what else it holds would be lost: give another name")
+    return read_episodes(data, like).buffer
+
+
+def _is_among(buffer: EpisodicReplayBuffer, n: int) -> bool:
+    """Whether episode ``n`` is one of those before it."""
+    episode = buffer.episode(n)
+    alike = np.flatnonzero((buffer.lengths[:n] == len(episode)) & (buffer.returns[:n] == buffer.returns[n]))
+    return any(np.array_equal(buffer.episode(int(i)).actions, episode.actions) for i in alike)

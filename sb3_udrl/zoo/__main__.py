@@ -28,12 +28,19 @@ def main(arguments: list[str]) -> None:
         print(USAGE)
         return
     command = arguments[0]
-    if find_spec(f"rl_zoo3.{command}") is None:
+    if not _exists(f"rl_zoo3.{command}"):
         sys.exit(f"COMMAND={command!r} is no module of the RL Zoo.\n\n{USAGE}")
     register()
     sys.argv[1:], saving = _divided(command, arguments[1:])
     with saving:
         runpy.run_module(f"rl_zoo3.{command}", run_name="__main__", alter_sys=True)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # there is no such package
+        return False
 
 
 def _divided(command: str, arguments: list[str]) -> tuple[list[str], AbstractContextManager[Any]]:
