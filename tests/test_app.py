@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from app_models import LENGTH, trained, write_models
 from PIL import Image
+from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_udrl.app import __main__ as command_line
 from sb3_udrl.app.episode import PlayedEpisode
@@ -245,6 +246,21 @@ def test_reasons_of_trees_sum_up_and_their_rule_holds(opened):
         assert reasons.base + sum(reasons.contributions.values()) == pytest.approx(reasons.output)
         assert {"observation[0]", "desired return"} <= set(reasons.contributions)
         assert reasons.rule[-1] in ("action 0", "action 1")
+
+
+def test_trees_of_standardized_inputs_have_contributions_and_no_rule():
+    scaled = {"policy_kwargs": {"standardize": True, "estimator_kwargs": {"n_estimators": 2, "max_leaf_nodes": 8}}}
+    model = trained(policy="ForestPolicy", commands="relative", **scaled)
+    episode = PlayedEpisode(model, make_vec_env("AppCounter-v0"), {"advantage": 1.0}, films=False)
+    episode.step(True)
+    assert has_trees(episode)
+    reasons = tree_reasons(episode)
+    assert reasons.rule == [] and reasons.base + sum(reasons.contributions.values()) == pytest.approx(reasons.output)
+
+
+@pytest.mark.parametrize(("low", "high", "digits"), [(0, 200, 0), (-5, 15, 0), (0, 5, 1), (-0.005, 0.025, 3)])
+def test_sliders_have_at_least_twenty_values(low, high, digits):
+    assert Range("return", low, high, None, "", low).digits == digits
 
 
 def test_networks_show_other_commands_around_the_present_one(opened):

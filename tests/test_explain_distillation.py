@@ -12,6 +12,7 @@ from test_explain_contributions import examples, forest
 from test_explain_importance import Rule
 
 from sb3_udrl.commands import make_command
+from sb3_udrl.commands.calibration import N_KNOTS
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.explain import contributions, distill, fired_rule, play, rules
 from sb3_udrl.explain.distillation import _lesson
@@ -36,6 +37,16 @@ def test_a_network_on_a_probe_environment():
     assert sb3_evaluate_policy(found.policy, env, 20)[0] == 1
     np.testing.assert_array_equal(found.policy.eval_command, model.policy.eval_command.cpu())
     assert contributions(found.policy, play(found.policy, env, 5)).signed[:, 0, 1:].any() == 0
+
+
+def test_the_tree_is_asked_for_what_the_teacher_asks_itself_for():
+    env = make_vec(TellingArms)
+    model = tiny_model(env, commands="any").learn(64)
+    model.policy.correct(True, np.stack((np.linspace(0, 10, N_KNOTS), np.linspace(0, 20, N_KNOTS))))
+    model.set_command({"return": 3.0})
+    found = distill(model, env, **FEW)
+    assert model.policy.initial_command(1, deterministic=True)["return"][0] == 6
+    assert found.policy.initial_command(1, deterministic=True)["return"][0] == 6
 
 
 def test_kept_is_measured_from_a_random_policy():

@@ -113,6 +113,14 @@ def test_relative_commands_have_no_horizon():
         command_grid(model, seen.observations[0], {"return": [1], "horizon": [2]})
 
 
+def test_a_grid_of_one_part_is_completed_as_predict_completes_it():
+    model = tiny_model(make_vec(Scripted, lengths=(8,)), commands="absolute").learn(200)
+    here, returns = np.zeros(2, np.float32), [1.0, 5.0]
+    command = model.policy.initial_command(2, {"return": np.array(returns)})
+    expected = action_outputs(model.policy, np.stack((here, here)), command)
+    np.testing.assert_allclose(command_grid(model, here, {"return": returns}).outputs[0], expected)
+
+
 def test_wrong_input():
     policy = Rule(lambda observation, _: np.zeros(len(observation)), spaces.Discrete(2))
     with pytest.raises(ValueError, match="names has 2 entries, and an observation 3 numbers"):

@@ -7,6 +7,7 @@ from gymnasium import spaces
 from helpers import CommandSpy, make_vec, tiny_model
 from probe_envs import AnySpaces, Scripted
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from sb3_udrl.commands import COMMAND_SPACES, CommandSpace
 from sb3_udrl.explain import feature_names, input_names, play
@@ -84,6 +85,13 @@ def test_names_that_the_environment_gives():
     Named.feature_names = ("episode",)
     with pytest.raises(ValueError, match="the environment has 1 feature_names, and observations of 2 numbers"):
         feature_names(Named())
+
+
+def test_asking_for_names_leaves_other_processes_alive():
+    env = make_vec_env("CartPole-v1", 1, vec_env_cls=SubprocVecEnv)
+    assert feature_names(env) == feature_names(gym.make("CartPole-v1"))
+    assert env.reset().shape == (1, 4)
+    env.close()
 
 
 def test_names_by_index():

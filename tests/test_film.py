@@ -6,6 +6,7 @@ from app_models import LENGTH, Counter, trained
 from PIL import Image
 from stable_baselines3.common.env_util import make_vec_env
 
+from sb3_udrl.evaluation import report
 from sb3_udrl.evaluation.film import film, from_jpeg, side_by_side, to_jpeg, write_gif, write_mp4
 from sb3_udrl.evaluation.following import PartFollowing
 from sb3_udrl.evaluation.report import asked_against_got
@@ -23,6 +24,15 @@ def test_a_film_shows_every_step_and_says_what_came_of_it():
     assert 0 <= filmed.got <= LENGTH
     with pytest.raises(ValueError, match="films need arrays"):
         film(model, make_vec_env(Counter, 1), model.command_space.make(4.0), True)
+
+
+@pytest.mark.parametrize(("part", "words"), [("return", "got"), ("horizon", "return")])
+def test_titles_say_what_was_measured(part, words, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(report, "side_by_side", lambda films, given: titles.extend(given) or films[0])
+    model, env = trained(), make_vec_env(Counter, 1, env_kwargs={"render_mode": "rgb_array"})
+    report.film_commands(model, env, tmp_path / "film.gif", model.command_space.make({part: np.array([4.0])}, 1))
+    assert titles[0].startswith(f"asked for {part} 4, {words} ")
 
 
 def test_who_ends_first_waits_darker():

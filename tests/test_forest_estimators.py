@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_info
 
-from sb3_udrl.forest.estimators import make_estimator, prepare, takes_weights, threads
+from sb3_udrl.forest.estimators import fit_classes, make_estimator, prepare, takes_weights, threads
 
 EXTRA_TREES = "sklearn.ensemble.ExtraTreesClassifier"
 
@@ -101,6 +101,12 @@ def test_standardized_inputs():
 def test_which_take_weights():
     assert takes_weights(RandomForestClassifier()) and takes_weights(MultiOutputClassifier(RandomForestClassifier()))
     assert not takes_weights(KNeighborsClassifier()) and not takes_weights(MultiOutputClassifier(KNeighborsClassifier()))
+
+
+def test_an_action_that_was_taken_once_does_not_stop_those_who_hold_examples_out():
+    inputs, classes = np.zeros((41, 2), np.float32), np.array([0] * 20 + [1] * 20 + [2])[:, None]
+    fitted = fit_classes(HistGradientBoostingClassifier(max_iter=2, early_stopping=True), inputs, classes, np.ones(41))
+    assert fitted.classes_.tolist() == [0, 1, 2]
 
 
 def test_threads_are_limited():

@@ -74,12 +74,13 @@ def command_sliders(model: CommandedAlgorithm, key: str) -> Asked:
 
 
 def _slider(part: Range, key: str) -> float:
-    step = 1.0 if part.whole else 0.1
-    low, high = (round(part.low), round(part.high)) if part.whole else (round(part.low, 1), round(part.high, 1))
-    start = min(max(round(part.start / step) * step, low), high)
-    value = float(st.slider(f"Desired {part.part}", float(low), float(high), float(start), step, key=key))
+    digits = part.digits
+    low, high = round(part.low, digits), round(part.high, digits)
+    start = min(max(round(part.start, digits), low), high)
+    step, shown = 10.0**-digits, f"%.{digits}f"
+    value = float(st.slider(f"Desired {part.part}", low, high, start, step, format=shown, key=key))
     if part.known is not None:
-        st.caption(f"Delivered so far, by its {part.source}: {part.known[0]:.0f} to {part.known[1]:.0f}")
+        st.caption(f"Delivered so far, by its {part.source}: {part.known[0]:.{digits}f} to {part.known[1]:.{digits}f}")
     if part.is_beyond(value):
         st.warning(f"A {part.part} of {value:g} lies beyond what this model can deliver.", icon="⚠️")
     return value

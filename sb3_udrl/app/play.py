@@ -185,7 +185,8 @@ def _explain(episode: PlayedEpisode) -> None:
             st.write(f"At step {step} it chose action {action}: {reasons.output:.2f}, where {reasons.base:.2f} is usual.")
             st.bar_chart(pd.Series(reasons.contributions, name="contribution"), horizontal=True, sort=False)
             st.caption("Signed contribution of every feature and of the command; they sum to the difference.")
-            st.code("if " + "\nand ".join(reasons.rule[:-1]) + f"\nthen {reasons.rule[-1]}", language="text")
+            if reasons.rule:
+                st.code("if " + "\nand ".join(reasons.rule[:-1]) + f"\nthen {reasons.rule[-1]}", language="text")
             return
         try:
             grid = grid_reasons(episode, step)

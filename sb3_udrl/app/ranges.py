@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +41,9 @@ class Range(NamedTuple):
         return self.known is not None and not self.known[0] <= value <= self.known[1]
 
     @property
-    def whole(self) -> bool:
-        """Whether whole numbers are fine enough."""
-        return self.high - self.low >= 20
+    def digits(self) -> int:
+        """Decimal places that leave at least twenty values; none where whole numbers do."""
+        return max(0, math.ceil(math.log10(20 / (self.high - self.low))))
 
 
 def ranges(model: CommandedAlgorithm) -> list[Range]:

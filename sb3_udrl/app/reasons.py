@@ -60,9 +60,9 @@ def tree_reasons(episode: PlayedEpisode, step: int = -1, component: int = 0) -> 
     signed = parts.signed[0, component]
     order = np.argsort(-np.abs(signed), kind="stable")
     named = {names[i]: float(signed[i]) for i in order}
-    return TreeReasons(
-        float(parts.outputs[0, component]), float(parts.base[0, component]), named, fired_rule(policy, situation, names)
-    )
+    # Of standardized inputs there is no rule in the units of the environment
+    rule = [] if getattr(policy, "standardize", False) else fired_rule(policy, situation, names)
+    return TreeReasons(float(parts.outputs[0, component]), float(parts.base[0, component]), named, rule)
 
 
 def grid_reasons(episode: PlayedEpisode, step: int = -1) -> CommandGrid:

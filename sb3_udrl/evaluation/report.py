@@ -134,7 +134,8 @@ def film_commands(model: CommandedAlgorithm, env: VecEnv, path: Path, commands: 
     part = next(name for name in commands.parts if commands.asks_for(name)[0])
     greedy = model.score_card.obeys_greedily(part)
     films = [film(model, env, commands.rows([i]), deterministic=greedy) for i in range(len(commands))]
-    titles = [f"asked for {part} {asked:.0f}, got {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
+    got = "got" if part == "return" else "return"
+    titles = [f"asked for {part} {asked:.0f}, {got} {one.got:.0f}" for asked, one in zip(commands[part], films, strict=True)]
     fps = steps_per_second(env)
     every = max(1, round(fps / 15))  # a GIF shows no more per second
     write_gif(side_by_side([one.pictures[::every] for one in films], titles), path, fps / every)

@@ -48,7 +48,7 @@ def command_grid(
         raise ValueError(f"axes={list(columns)}: give one part or two")
     grids = dict(zip(columns, (axis.ravel() for axis in np.meshgrid(*columns.values())), strict=True))
     n_commands = len(next(iter(grids.values())))
-    command = policy.command_space.make(grids, n_commands)
+    command = policy.initial_command(n_commands, grids)
     observations = map_observation(lambda part: np.repeat(np.asarray(part)[None], n_commands, axis=0), observation)
     outputs = action_outputs(policy, observations, command)
     n_x = len(next(iter(columns.values())))

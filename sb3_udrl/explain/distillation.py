@@ -103,6 +103,7 @@ def distill(
     env.seed(seed)
     rng = np.random.default_rng(seed)
     situations = play(teacher, env, n_episodes, command=command)
+    asked = teacher.initial_command(env.num_envs, command, deterministic=True)  # of itself, corrected: trees correct nothing
     lessons: list[Examples] = []
     trees: list[ForestPolicy] = []
     round_returns, n_situations = np.empty(n_rounds), 0
@@ -110,12 +111,13 @@ def distill(
         n_situations += len(situations.steps)
         lessons.append(_lesson(teacher, situations, _MOST_NUMBERS // n_rounds, inputs, rng))
         trees.append(_fit_tree(teacher, lessons, max_leaf_nodes, seed, inputs))
-        situations = play(trees[-1], env, n_episodes, command=command)
+        situations = play(trees[-1], env, n_episodes, command=asked)
         round_returns[number] = situations.returns.mean()
     finalists = [trees[i] for i in np.argsort(-round_returns, kind="stable")[:_N_FINALISTS]]
-    best = max(finalists, key=lambda tree: play(tree, env, _FINAL_SHARE * n_episodes, command=command).returns.mean())
+    best = max(finalists, key=lambda tree: play(tree, env, _FINAL_SHARE * n_episodes, command=asked).returns.mean())
     of_tree, of_teacher, of_random = (
-        _returns(player, env, n_eval_episodes, command) for player in (best, teacher, _Random(env, seed))
+        _returns(player, env, n_eval_episodes, of_it)
+        for player, of_it in ((best, asked), (teacher, command), (_Random(env, seed), command))
     )
     return Distillation(best, of_tree, of_teacher, of_random, round_returns, n_situations)
 
@@ -181,7 +183,7 @@ def _fit_tree(
         if learned.scaling is not None:
             learned = learned._replace(scaling=learned.scaling.of_more(columns, n_inputs))
     policy.take_over(learned, Progress(0, 0, len(examples.inputs)))
-    policy.eval_command = teacher.eval_command.clone().cpu()
+    policy.set_command(teacher.initial_command(1, deterministic=True))
     if policy.experience is not None and teacher.experience is not None:  # what is asked for is completed in the same way
         policy.experience.load_state_dict(teacher.experience.state_dict())
     return policy

@@ -73,8 +73,10 @@ def command_names(command_space: CommandSpace) -> list[str]:
 
 
 def _attribute(env: VecEnv | gym.Env[Any, Any], name: str) -> Any:
+    if isinstance(env, VecEnv):  # in other processes, an attribute that there is not ends them
+        return env.get_attr(name, 0)[0] if env.has_attr(name) else None
     try:
-        return env.get_attr(name, 0)[0] if isinstance(env, VecEnv) else env.get_wrapper_attr(name)
+        return env.get_wrapper_attr(name)
     except AttributeError:
         return None
 

@@ -158,10 +158,13 @@ def fit_classes(
     """
     single = classes.max(0) == 0
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    if not single.any() or isinstance(last, BaseDecisionTree | RandomForestClassifier | ExtraTreesClassifier):
+    if isinstance(last, BaseDecisionTree | RandomForestClassifier | ExtraTreesClassifier):
         return fit(estimator, inputs, classes, weights)
     if single.all():
         return fit(DecisionTreeClassifier(), inputs, classes, None)
+    inputs, classes, weights = _without_lonely_classes(inputs, classes, weights)
+    if not single.any():
+        return fit(estimator, inputs, classes, weights)
     of_one = last.estimator if isinstance(last, MultiOutputClassifier) else last
     if isinstance(estimator, Pipeline):
         of_one = make_pipeline(*(step for _, step in estimator.steps[:-1]), of_one)
@@ -173,6 +176,15 @@ def fit_classes(
     apart.classes_ = [part.classes_ for part in apart.estimators_]
     apart.n_features_in_ = inputs.shape[1]
     return apart
+
+
+def _without_lonely_classes(
+    inputs: NDArray[np.float32], classes: NDArray[np.int64], weights: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64] | None]:
+    """The only example of a class, twice: those who hold examples out divide each class, and refuse to divide one."""
+    alone = [np.flatnonzero(np.bincount(column)[column] == 1) for column in classes.T]
+    rows = np.concatenate((np.arange(len(inputs)), np.unique(np.concatenate(alone))))
+    return inputs[rows], classes[rows], None if weights is None else weights[rows]
 
 
 @contextmanager
