@@ -74,7 +74,7 @@ class DecisionNetwork(nn.Module):
         for decides, network, guidance in zip(self.deciding, self.networks, self.guidance, strict=True):
             own: Any = network
             columns = [self.names.index(name) for name in own.command_space.names]
-            asked = command[:, columns] if len(columns) < len(self.names) else command
+            asked = columns_of(command, columns) if len(columns) < len(self.names) else command
             params = own(observation, command_inputs(own.command_space, asked))
             if guidance != 1:
                 unasked = own(observation, command_inputs(own.command_space, th.full_like(asked, th.nan)))
@@ -103,6 +103,17 @@ def _simplified(policy: Any) -> Any:
     return policy
 
 
+def columns_of(table: th.Tensor, places: list[int]) -> th.Tensor:
+    """
+    Some columns. Those beside each other are a slice: one operation of ONNX instead of three.
+
+    :param table: ``(n, n_columns)``
+    :param places: which columns
+    """
+    first, end = places[0], places[0] + len(places)
+    return table[:, first:end] if places == list(range(first, end)) else table[:, places]
+
+
 def command_inputs(space: CommandSpace, command: th.Tensor) -> th.Tensor:
     """
     :meth:`CommandSpace.inputs <sb3_udrl.commands.CommandSpace.inputs>` for tensors.
@@ -113,8 +124,8 @@ def command_inputs(space: CommandSpace, command: th.Tensor) -> th.Tensor:
     """
     columns = [command.float()]
     if space.per_step:
-        sums = command[:, [space.names.index(name) for name in space.per_step]]
-        columns.append((sums / command[:, [space.names.index("horizon")]]).float())
+        sums, horizon = (columns_of(command, [space.names.index(n) for n in names]) for names in (space.per_step, ["horizon"]))
+        columns.append((sums / horizon).float())
     if space.partial:
         columns.append(command.isnan().float())
     return th.cat(columns, dim=1) if len(columns) > 1 else columns[0]
