@@ -98,7 +98,7 @@ def test_wheel_holds_what_the_demo_shows(wheel):
 def test_metadata(wheel):
     metadata = Parser().parsestr(wheel.read(f"sb3_udrl-{sb3_udrl.__version__}.dist-info/METADATA").decode())
     required = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
-    assert required == {"stable-baselines3<3,>=2.9", "rl-zoo3<3,>=2.9.2", "requests", "pandas", "scipy"}
+    assert required == {"stable-baselines3<3,>=2.9", "rl-zoo3<3,>=2.9.2", "requests", "pandas", "scipy>=1.12"}
     extras = {"plots", "benchmark", "ray", "dask", "vizdoom", "minari", "forest", "explain", "onnx", "hub", "app", "boosting"}
     extras |= {"s3", "stack", "tests", "docs", "all"}
     assert set(metadata.get_all("Provides-Extra")) == extras

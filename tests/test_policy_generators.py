@@ -76,12 +76,18 @@ def test_returns_are_read_on_a_scale_that_follows_the_data():
     )
 
 
+def test_a_quarter_of_a_return_s_place_is_its_rank():
+    # Of 8: a third of the ranks, and 0.8 of the range, on a scale from -1 to 1
+    third = 2 * (0.25 / 3 + 0.75 * 0.8) - 1
+    np.testing.assert_allclose(places_of(np.array([0.0, 8.0, 9.0, 10.0]))[:2], [-1, third], rtol=1e-12)
+
+
 def test_policies_that_crowd_are_told_apart():
-    """90 of 100 policies share the upper hundredth of the range, which is half of the scale but for a tenth."""
+    """90 of 100 policies share the upper hundredth of the range: they get a quarter of the scale but for a tenth."""
     values = np.concatenate((np.linspace(0, 98, 10), np.linspace(99, 100, 90)))
     places = places_of(values)
     assert places[0] == -1 and places[-1] == 1 and (np.diff(places) > 0).all()
-    assert np.ptp(places[10:]) == pytest.approx(0.9 + 0.01, abs=0.03)
+    assert np.ptp(places[10:]) == pytest.approx(2 * (0.25 * 0.9 + 0.75 * 0.01), abs=0.03)
 
 
 def test_beyond_the_best_the_scale_goes_on_as_it_ends():
@@ -89,7 +95,7 @@ def test_beyond_the_best_the_scale_goes_on_as_it_ends():
     scale = ReturnScale()
     values = np.concatenate((np.linspace(0, 50, 90), np.linspace(99, 100, 20)))
     scale.update(values, values)
-    assert scale.spread < 20
+    assert scale.spread < 50  # of a range of 100
     np.testing.assert_allclose(scale.inputs(np.array([100, 100 + scale.spread / 2]))[:, 0], [1, 2], atol=1e-5)
 
 

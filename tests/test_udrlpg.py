@@ -22,7 +22,6 @@ from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.evaluation.following import CommandFollowingCallback, command_following
 from sb3_udrl.udrlpg import UDRLPG
 from sb3_udrl.udrlpg.played import PRACTICE
-from sb3_udrl.udrlpg.return_scale import places_of
 
 TINY = {
     "learning_starts": 16,
@@ -384,12 +383,6 @@ def test_command_samplers(sampler):
 @pytest.mark.parametrize("sampling", ["weighted_bands", "even_bands", "weighted", "uniform"])
 def test_every_strategy_of_sampling(sampling):
     assert tiny_generator(make_vec(FixedStart, 2), sampling=sampling).learn(160)._n_updates > 0
-
-
-def test_a_quarter_of_a_return_s_place_is_its_rank():
-    # Of 8: a third of the ranks, and 0.8 of the range, on a scale from -1 to 1
-    third = 2 * (0.25 / 3 + 0.75 * 0.8) - 1
-    np.testing.assert_allclose(places_of(np.array([0.0, 8.0, 9.0, 10.0]))[:2], [-1, third], rtol=1e-12)
 
 
 def test_observations_that_are_not_flat_are_refused():
