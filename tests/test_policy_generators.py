@@ -95,7 +95,10 @@ def test_beyond_the_best_the_scale_goes_on_as_it_ends():
     scale = ReturnScale()
     values = np.concatenate((np.linspace(0, 50, 90), np.linspace(99, 100, 20)))
     scale.update(values, values)
-    assert scale.spread < 50  # of a range of 100
+    # The first of the 64 knots above nine tenths of the scale is 52/63 through the policies, on the way from 50 to 99
+    knot = 50 + (109 * 52 / 63 - 89) * 49
+    place = 2 * (0.25 * 52 / 63 + 0.75 * knot / 100) - 1
+    assert scale.spread == pytest.approx(2 * (100 - knot) / (1 - place))  # 41 of a range of 100
     np.testing.assert_allclose(scale.inputs(np.array([100, 100 + scale.spread / 2]))[:, 0], [1, 2], atol=1e-5)
 
 

@@ -38,7 +38,7 @@ class Distillation(NamedTuple):
     """
     A tree, and how it compares with its teacher.
 
-    :param policy: the tree as a policy with ``predict``; it takes the commands of the teacher
+    :param policy: the tree as a policy with ``predict``; it takes the commands of the teacher, and corrects none
     :param returns: greedy returns of the tree, on episodes that had no part in its choice, ``(n_eval_episodes,)``
     :param teacher_returns: greedy returns of the teacher, ``(n_eval_episodes,)``
     :param random_returns: returns of uniformly random actions, ``(n_eval_episodes,)``
@@ -91,7 +91,8 @@ def distill(
     :param n_rounds: number of trees
     :param n_episodes: episodes per round
     :param n_eval_episodes: episodes at the end, of the tree, of the teacher and of random actions each
-    :param command: what is asked for, as for ``predict``; by default the teacher's own
+    :param command: what is asked for, as for ``predict``; by default the teacher's own. Trees correct no commands, so they are
+        asked for what the teacher asks itself for
     :param seed: of the environment and the trees
     :param inputs: indices of the inputs that the tree may look at, as in :func:`~sb3_udrl.explain.input_names`; all if None
     :raises ValueError: if an argument is out of its range
