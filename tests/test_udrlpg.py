@@ -21,6 +21,7 @@ from sb3_udrl.commands.calibration import N_KNOTS
 from sb3_udrl.evaluation import evaluate_policy
 from sb3_udrl.evaluation.following import CommandFollowingCallback, command_following
 from sb3_udrl.udrlpg import UDRLPG
+from sb3_udrl.udrlpg.own_command import holding
 from sb3_udrl.udrlpg.played import PRACTICE
 
 TINY = {
@@ -192,7 +193,7 @@ def test_the_finished_generator_is_measured(tmp_path):
     asked, achieved = card.episodes("return", greedy=True)
     assert 30 < len(card) <= 40 and np.ptp(asked) > 0
     values = model.hindsight.returns
-    assert values.min() <= asked.min() and asked.max() <= values.max() + 1e-6
+    assert values.min() <= asked.min() and asked.max() <= values.max() + 0.01  # what is taken for the best is asked for, too
     for wanted, got in zip(asked[-5:], achieved[-5:], strict=True):
         weights = model.policy.generate(np.array([wanted]))
         row = np.abs(model.hindsight.weights - weights).max(1).argmin()
@@ -202,6 +203,17 @@ def test_the_finished_generator_is_measured(tmp_path):
     loaded = UDRLPG.load(tmp_path / "model", device=DEVICE, trusted=[])
     assert loaded.score_card == card
     np.testing.assert_array_equal(loaded.policy.corrections, model.policy.corrections)
+
+
+def test_the_own_command_of_a_finished_generator_holds():
+    """It promises what it brought on average, and asks for what brought it, also where more is wanted."""
+    model = measured_model()
+    to_ask, mean = holding(*model.score_card.episodes("return", True))
+    np.testing.assert_allclose(model.policy.own_command()["return"], mean, rtol=1e-6)
+    for command in (None, mean + 100):
+        asked = model.policy.initial_command(1, command, deterministic=True)["return"]
+        np.testing.assert_allclose(asked, to_ask, rtol=1e-6)
+    assert evaluate_policy(model, make_vec(FixedStart, 2), 2, warn=False)[0] == pytest.approx(mean)
 
 
 def test_the_best_policy_may_be_met_while_the_generator_is_measured():
@@ -233,7 +245,7 @@ def test_what_delivers_it_is_asked_for():
     for greedy in (False, True):
         policy.correct(greedy, np.stack((np.arange(N_KNOTS), np.arange(N_KNOTS) + 10)))
         assert policy.initial_command(1, 5, greedy)["return"] == [15]
-        assert policy.initial_command(1, 70, greedy)["return"] == [70]  # nothing is known of that
+        assert policy.initial_command(1, 70, greedy)["return"] == [73]  # more than was ever delivered
     assert policy.initial_command(1, 5)["return"] == [5]
     weights = policy.generate(np.array([15.0]))[0]
     layer = policy.generate_policy(5).action_net

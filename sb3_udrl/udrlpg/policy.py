@@ -119,12 +119,6 @@ class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
             self._last = known, self.generate(command["return"])
         return self.act_with(self._last[1], observation.cpu().numpy())
 
-    def _corrected(self, command: Command, greedy: bool) -> Command:
-        """More than was ever measured is asked for as it is: nothing is known of it."""
-        most = float(self.corrections[int(greedy), 0, -1])
-        asked = super()._corrected(command, greedy)["return"]
-        return Command({"return": np.where(command["return"] >= most, command["return"], asked)})
-
     def fit(self, hindsight: Any, options: FitOptions) -> FitReport:
         """
         Regress the weights of stored policies on their values.

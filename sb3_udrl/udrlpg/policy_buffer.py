@@ -14,13 +14,12 @@ from sb3_udrl.saving.checks import checked_array, checked_count
 from sb3_udrl.udrlpg.practice import newest_by_band
 from sb3_udrl.udrlpg.return_scale import places_of
 from sb3_udrl.udrlpg.sampling import SAMPLINGS, even_bands
+from sb3_udrl.udrlpg.uncertainty import standard_errors, worth_another_look
 
 Floats = NDArray[np.float64]
 
 _KEPT = 0.1  # share of the policies, the best, that age does not drop
 _PRACTICE_SHARE = 0.25  # of the policies that are learned from
-_NEGLIGIBLE = 0.01  # an error that is known well enough, as a share of the range of returns
-_FEWEST = 10  # policies that were evaluated again, before their deviations say something of the others
 _ARRAYS = {  # by name: letter of the dtype
     "weights": "f",
     "mean": "f",  # of the returns, without the survival bonus
@@ -175,15 +174,8 @@ class PolicyBuffer:
         return self._used("mean")
 
     def errors(self) -> Floats:
-        """
-        Standard errors of these means, ``(n_policies,)``. A policy's deviation is its own, though at least what is usual among
-        those that were evaluated again.
-        """
-        counts = self.counts
-        variance = self._used("squares") / np.maximum(counts - 1, 1)
-        again = counts > 1
-        usual = np.median(variance[again]) if again.sum() >= _FEWEST else 0.0
-        return np.sqrt(np.maximum(variance, usual) / counts)
+        """Standard errors of these means, ``(n_policies,)``."""
+        return standard_errors(self._used("squares"), self.counts)
 
     def values(self) -> Floats:
         """What each policy is believed to earn at least: mean minus standard error, ``(n_policies,)``."""
@@ -205,15 +197,9 @@ class PolicyBuffer:
         :param max_evaluations: episodes after which a policy is known well enough
         :return: its number, None if there are none, or all are known well enough
         """
-        if not len(self.counts):
-            return None
         n_running = (self._used("ids")[:, None] == running).sum(1)
-        certain = self.errors() < _NEGLIGIBLE * np.ptp(self.means())
-        open_ones = self.counts + n_running < np.where(certain, min(2, max_evaluations), max_evaluations)
-        if not open_ones.any():
-            return None
-        optimistic = np.where(open_ones, self.means() + self.errors() / 2, -np.inf)
-        return int(self._used("ids")[optimistic.argmax()])
+        row = worth_another_look(self.means(), self.errors(), self.counts + n_running, max_evaluations)
+        return None if row is None else int(self._used("ids")[row])
 
     def _practiced(self) -> NDArray[np.int64]:
         """Rows of the policies that were generated without noise, oldest first."""

@@ -18,9 +18,11 @@ from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.common.arguments import check_at_least
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.obedience import ScoreCard
+from sb3_udrl.obedience.score_card import ENOUGH
 from sb3_udrl.policies import FitOptions, FitReport
 from sb3_udrl.saving.checks import checked_array
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
+from sb3_udrl.udrlpg.own_command import ending_in, holding, to_ask_again
 from sb3_udrl.udrlpg.played import MEASURED, NEW, PRACTICE, UNSTORED, PlayedPolicies
 from sb3_udrl.udrlpg.policy import GeneratorPolicy
 from sb3_udrl.udrlpg.policy_buffer import PolicyBuffer
@@ -50,11 +52,12 @@ class UDRLPG(CommandedAlgorithm):
         training; -1 for as many as these
     :param initial_policies: number of random policies before the first training
     :param noise: deviation of the noise on generated weights, in units of each weight's initial scale
-    :param reevaluation: share of the episodes in which the most promising stored policy is evaluated again
+    :param reevaluation: share of the episodes in which the most promising stored policy is evaluated again; at the end, the
+        most promising command
     :param practice: share of the other episodes that are played without noise, by policies for any return that was seen, so
         that these are learned to be delivered
     :param measuring: share of training, at its end, in which the generator learns no more and all episodes are such practice:
-        they make the score card, by which commands are corrected from then on
+        they make the score card, by which commands are corrected from then on, and the model's own command is chosen
     :param episodes_per_policy: number of episodes that each new policy plays
     :param survival_bonus: reward that is paid for each step that an episode goes on, which is not counted in comparing
         policies: else standing still is better than a walk that ends. Commands and all that is reported are returns with it
@@ -248,11 +251,23 @@ class UDRLPG(CommandedAlgorithm):
         n = int(practice.sum())
         if n:
             known = np.zeros(0) if self._is_finished else policies.practiced_values()  # measured evenly
-            values = values_to_practice(policies.values(), known, n, self.rng)
-            command = self.policy.initial_command(n, {"return": scale.returns_of(values)})
+            returns = scale.returns_of(values_to_practice(policies.values(), known, n, self.rng))
+            if self._is_finished:
+                returns = self._measured_again(returns)
+            command = self.policy.initial_command(n, {"return": returns})
             self._play(practice, self.policy.generate(command["return"]), MEASURED if self._is_finished else PRACTICE)
             self._running.begin(practice, command)
         return practice
+
+    def _measured_again(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Some of the returns that are to be measured replaced by the one that may bring the most."""
+        asked, achieved = self.score_card.episodes("return", True)
+        again = self.rng.random(len(returns)) < self.reevaluation
+        if not len(asked):  # first of all, what is taken for the best
+            again[0] = True
+            return np.where(again, self.policy.own_command()["return"], returns)
+        command = to_ask_again(asked, achieved, _MAX_EVALUATIONS)
+        return returns if command is None else np.where(again, command, returns)
 
     def _try_beyond(self, starts: NDArray[np.bool_]) -> None:
         """Play new policies: those generated for what the command sampler asks, with noise."""
@@ -280,11 +295,17 @@ class UDRLPG(CommandedAlgorithm):
             self._measure(float(self._running.asked["return"][env]), total)
 
     def _measure(self, asked: float, achieved: float) -> None:
-        """Note on the score card what was delivered, and correct commands by it."""
+        """Note on the score card what was delivered, correct commands by it, and begin with what brought the most."""
         card = self.score_card.with_episode({"return": asked}, {"return": achieved}, greedy=True)
-        self.score_card = card
+        self.score_card, episodes = card, card.episodes("return", True)
+        best = holding(*episodes)
+        if len(card) < ENOUGH or best is None:
+            return
+        points = ending_in(calibration(*episodes), *best, lowest=float(episodes[0].min()))
         for greedy in (False, True):  # generated policies draw nothing
-            self.policy.correct(greedy, calibration(*card.episodes("return", True)))
+            self.policy.correct(greedy, points)
+        if not self._command_is_fixed:
+            self.policy.set_command(best[1])
 
     def due_gradient_steps(self, n_collected: int) -> int:
         return 0 if self._is_finished else super().due_gradient_steps(n_collected)
