@@ -88,7 +88,7 @@ class EpisodicReplayBuffer(StoredEpisodes):
         self.rng = np.random.default_rng(seed)
         self.device = None if device is None else get_device(device)
         self._kinds = row_kinds(observation_space, action_space, self.recorded)
-        self._weights: tuple[GrowableArray, NDArray[np.float64]] | None = None  # of a table of episodes, summed up
+        self._weights: tuple[GrowableArray, NDArray[np.bool_] | None, NDArray[np.float64]] | None = None  # summed
         self.reset()
 
     def reset(self) -> None:
@@ -216,22 +216,25 @@ class EpisodicReplayBuffer(StoredEpisodes):
             raise ValueError(f"max_episodes={buffer.max_episodes}: fewer than the {buffer.n_episodes} that are stored")
         return buffer
 
-    def draw_rows(self, n: int) -> NDArray[np.int64]:
+    def draw_rows(self, n: int, kept: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """
         Draw transitions: an episode by its weight, then one of its steps (arXiv 1912.02877, section 2.3.3).
 
         :param n: how many
+        :param kept: episodes to draw from, weighted as if there were no others, ``(n_episodes,)``; all if None
         :return: their rows, ``(n,)``
         :raises ValueError: if the buffer is empty
         """
         self._require_episodes()
-        if self.sampling == "transitions":
+        if self.sampling == "transitions" and kept is None:
             return self._storage.rows_of(self.rng.integers(self.n_transitions, size=n))
         table = self._storage.episodes["returns"]
-        if self._weights is None or self._weights[0] is not table:
-            weights = SAMPLINGS[self.sampling](self.returns, self.lengths, self.sampling_temperature)
-            self._weights = table, np.append(0.0, np.cumsum(weights))
-        edges = self._weights[1]
+        if self._weights is None or self._weights[0] is not table or self._weights[1] is not kept:
+            among = slice(None) if kept is None else kept
+            weights = np.zeros(self.n_episodes)
+            weights[among] = SAMPLINGS[self.sampling](self.returns[among], self.lengths[among], self.sampling_temperature)
+            self._weights = table, kept, np.append(0.0, np.cumsum(weights))
+        edges = self._weights[2]
         episodes = np.minimum(find(edges, self.rng.random(n) * edges[-1]), self.n_episodes - 1)
         return self._storage.starts[episodes] + (self.rng.random(n) * self.lengths[episodes]).astype(np.int64)
 

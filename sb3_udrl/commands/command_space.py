@@ -162,6 +162,8 @@ def _part(part: str | CommandPart) -> CommandPart:
         if part not in PARTS:
             raise ValueError(f"commands: {part!r} is no part of a command, choose of {sorted(PARTS)} or pass a CommandPart")
         return PARTS[part]()
+    if not isinstance(part, CommandPart):
+        raise ValueError(f"commands: {part!r} is no part of a command, give a name or an instance of a CommandPart")
     return part
 
 

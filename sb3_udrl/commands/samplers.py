@@ -32,6 +32,9 @@ class CommandSampler(BaseCallback):
         if "sample" in vars(cls):  # who draws in another way may look at more
             cls.in_advance = vars(cls).get("in_advance", False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "locals": {}, "globals": {}}  # of the loop that calls it: they hold what cannot be copied
+
     @property
     def replay_buffer(self) -> EpisodicReplayBuffer:
         """The stored episodes, at least one by the time that a command is needed."""

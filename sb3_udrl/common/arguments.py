@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
@@ -27,7 +28,7 @@ def check_arguments(model: CommandedModel) -> None:
             "If this is a saved model, load it with the algorithm that saved it"
         )
     check_at_least(model, {"gradient_steps": -1, "learning_starts": 0})
-    check_at_least(model, {"batch_size": 1, "max_episode_steps": 1, "collectors": 0}, whole=True)
+    check_at_least(model, {"batch_size": 1, "buffer_size": 1, "max_episode_steps": 1, "collectors": 0}, whole=True)
     check_collectors(model.collectors, model.collector_kwargs)
     if -1 < model.gradient_steps < 0 or (model.gradient_steps > 1 and model.gradient_steps % 1):
         raise ValueError(f"gradient_steps={model.gradient_steps}: give a whole number, or a share between 0 and 1")
@@ -36,17 +37,20 @@ def check_arguments(model: CommandedModel) -> None:
 
 def check_at_least(model: Any, least: Mapping[str, float], whole: bool = False) -> None:
     """
-    Refuse arguments that are too small, or no numbers.
+    Refuse arguments that are too small, or no finite numbers.
 
     :param model: its attributes are the arguments
     :param least: what is enough, by the name of the argument
-    :param whole: whether they must be whole numbers
+    :param whole: whether they must be whole numbers, which they are as integers from then on
     :raises ValueError: naming the argument, its value and what would do
     """
     for name, minimum in least.items():
         value = getattr(model, name)
-        if not isinstance(value, Real) or not float(value) >= minimum or (whole and float(value) % 1 > 0):
+        number = float(value) if isinstance(value, Real) else np.nan
+        if not minimum <= number < np.inf or (whole and number % 1 > 0):
             raise ValueError(f"{name}={value!r}: must be at least {minimum}{', a whole number' * whole}")
+        if whole:
+            setattr(model, name, int(number))
 
 
 def check_policy_kwargs(policy_class: type[Any], kwargs: Mapping[str, Any]) -> None:
@@ -140,9 +144,11 @@ def parse_train_freq(train_freq: int | tuple[int, str] | TrainFreq) -> TrainFreq
     :raises ValueError: if it is neither, or not positive
     """
     try:
-        value, unit = (train_freq, "step") if isinstance(train_freq, int) else train_freq
+        value, unit = train_freq if isinstance(train_freq, tuple | list) else (train_freq, "step")
         parsed = TrainFreq(int(value), TrainFrequencyUnit(unit))
-    except (TypeError, ValueError) as error:
+        if parsed.frequency != value:
+            raise ValueError("it is no whole number")
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f'train_freq={train_freq!r}: give a number, (n, "step") or (n, "episode")') from error
     if parsed.frequency < 1:
         raise ValueError(f"train_freq={train_freq!r}: must be at least 1")

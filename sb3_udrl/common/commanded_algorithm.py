@@ -20,7 +20,7 @@ from sb3_udrl.buffers.arrays import Observation, map_observation
 from sb3_udrl.collectors import Collectors
 from sb3_udrl.collectors.collectors import SteppedEnvs
 from sb3_udrl.commands import CommandLike, CommandSampler, make_command_sampler
-from sb3_udrl.commands.command import Command
+from sb3_udrl.commands.command import Command, values_by_part
 from sb3_udrl.commands.tracking import track_evaluations, walk_callbacks
 from sb3_udrl.common.arguments import count_gradient_steps
 from sb3_udrl.common.base_class import BaseCommandedAlgorithm
@@ -208,17 +208,18 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
     def _sampled_command(self, starts: NDArray[np.bool_]) -> Command:
         """What the command sampler asks of the episodes that start now, a row for each."""
         first = map_observation(lambda rows: rows[starts], self._raw_obs())
-        command: Command | None = self._command_sampler.sample(first)
+        command: CommandLike | None = self._command_sampler.sample(first)
         n_starts = int(starts.sum())
         return self.policy.initial_command(n_starts, self.command_space.make(self._taken(command, "sample"), n_starts))
 
-    def _taken(self, command: Command | None, hook: str) -> Command:
+    def _taken(self, command: CommandLike | None, hook: str) -> CommandLike:
         """A sampler's command without the parts that this model does not take, unless these are all: then it is refused."""
         if command is None:
             name = type(self._command_sampler).__name__
             raise ValueError(f"{name}.{hook}() returned None: return a Command, with a row each")
-        taken = {name: values for name, values in command.parts.items() if name in self.command_space}
-        return Command(taken) if taken else command
+        asked = values_by_part(command)
+        taken = {name: values for name, values in asked.items() if name in self.command_space} or asked
+        return Command(taken) if isinstance(command, Command) else taken
 
     def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
         """Store the episodes that ended, and begin the next ones in the same environments."""
@@ -287,7 +288,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
     ) -> tuple[int, BaseCallback]:
         if self._is_stepping:  # the last training was interrupted within a step: of these episodes a step is missing
             self._last_obs = None
-        resets = reset_num_timesteps or self._last_obs is None
+        resets, planned = reset_num_timesteps or self._last_obs is None, self._total_timesteps
         normalize = self._vec_normalize_env
         goes_on = not reset_num_timesteps and bool(self._running.resumed.all())
         with _unharmed(normalize):
@@ -296,6 +297,8 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             self._refuse_bad_numbers(self._last_obs, None)
         if reset_num_timesteps:
             self.count_from_zero()
+        elif self._total_timesteps != planned:  # else it goes on with the progress that it had
+            self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
         self._was_filled = self.replay_buffer.n_transitions_added > self.num_timesteps
         if self._was_filled and self._n_updates == 0:
             self.train(count_gradient_steps(self.gradient_steps, self.replay_buffer.n_transitions), self.batch_size)

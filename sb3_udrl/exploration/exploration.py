@@ -78,7 +78,8 @@ class Exploration:
             tried = into_space(self.warm_up(observations, starts), self.action_space)
             actions[warm_up] = tried[warm_up]
         if self.epsilon is not None:
-            random = self.rng.random(self.n_envs) < self.epsilon
+            learning = np.isnan(temperature[:, 0])  # practice shows what was learned
+            random = (self.rng.random(self.n_envs) < self.epsilon) & learning
             actions[random] = uniform_actions(self.action_space, self.n_envs, self.rng)[random]
         return actions
 

@@ -73,7 +73,16 @@ class OwnWarmUp(WarmUp):
         self.function = function
 
     def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
-        return self.function(observations, starts)
+        actions = np.asarray(self.function(observations, starts))
+        space = self.action_space
+        if actions.shape != (self.n_envs, *(space.shape or ())):
+            raise ValueError(
+                f"warm_up returned actions of shape {actions.shape}: {space} needs ({self.n_envs}, *{space.shape})"
+            )
+        outside = not isinstance(space, spaces.Box) and [row for row in actions if not space.contains(row)]
+        if outside:  # into a Box they are clipped
+            raise ValueError(f"warm_up returned the action {outside[0]}, which is not in {space}")
+        return actions
 
 
 def uniform_actions(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Array:

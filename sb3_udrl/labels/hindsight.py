@@ -53,7 +53,6 @@ class Hindsight:
     ) -> None:
         self.buffer, self.command_space = buffer, command_space
         self.labelers = make_labelers(command_space, label_kwargs or {})
-        self._held_out: NDArray[np.bool_] | None = None  # rows that are not learned from, ``(n_rows,)``
         self._kept: NDArray[np.bool_] | None = None  # episodes that are learned from, ``(n_episodes,)``
         self._labelled: NDArray[np.bool_] | None = None  # episodes that labels are made of, ``(n_episodes,)``
 
@@ -84,13 +83,7 @@ class Hindsight:
         :param n: how many
         :raises ValueError: if there is nothing to learn from
         """
-        if self._held_out is None:
-            return self.buffer.draw_rows(n)
-        share, drawn = 1 - self._held_out.mean(), np.zeros(0, dtype=np.int64)
-        while len(drawn) < n:
-            rows = self.buffer.draw_rows(int(1.1 * (n - len(drawn)) / share) + 64)
-            drawn = np.concatenate((drawn, rows[~self._held_out[rows]]))
-        return drawn[:n]
+        return self.buffer.draw_rows(n) if self._kept is None else self.buffer.draw_rows(n, self._kept)
 
     def hold_out(self, episodes: NDArray[np.bool_], labelled: NDArray[np.bool_] | None = None) -> None:
         """
@@ -103,8 +96,7 @@ class Hindsight:
         if episodes.all():
             raise ValueError("all episodes are held out: there is nothing to learn from")
         self._labelled = labelled
-        self._kept, self._held_out = ~episodes, np.zeros(len(self.buffer.rewards), dtype=np.bool_)
-        self._held_out[self.buffer.episode_rows(np.flatnonzero(episodes))] = True
+        self._kept = ~episodes
 
     def learned_from(self) -> NDArray[np.int64]:
         """The indices of the episodes that are not held out."""
@@ -173,10 +165,12 @@ def make_labelers(command_space: CommandSpace, label_kwargs: dict[str, dict[str,
 
     :param command_space: the parts
     :param label_kwargs: further arguments, by the name of the part; those of other parts are for others
-    :raises ValueError: if an argument is unknown or out of its range
+    :raises ValueError: if an argument is unknown or out of its range, or a part has no labeler
     """
     labelers = []
     for name in command_space.names:
+        if name not in LABELERS and name not in command_space.recorded:
+            raise ValueError(f"commands: {name!r} is no sum over steps, so it needs a Labeler of that name in LABELERS")
         labeler_class, kwargs = LABELERS.get(name, SumLabeler), label_kwargs.get(name, {})
         try:
             labelers.append(labeler_class(name, **kwargs))

@@ -135,7 +135,10 @@ class Obedience:
         :param remaining: share of the environment steps of ``learn`` that is still to come
         :param n_running: episodes of practice that have not ended
         """
-        if self.n_updates == 0 or 1 - remaining < self.practice_start:
+        if self.n_updates == 0:
+            return False
+        if 1 - remaining < self.practice_start:
+            self.count_from_zero()  # a further run of learn begins: a pause does not count as practice that is owed
             return False
         self._practice_from = min(self._practice_from, num_timesteps)  # it begins, if it has not
         expected = self._practice_steps + n_running * self.hindsight.buffer.lengths.mean()

@@ -220,11 +220,18 @@ class UDRL(HindsightAlgorithm):
                 )
             return None
         kwargs = {name: value for name, value in (self.obedience_kwargs or {}).items() if name not in _OF_THE_POLICY}
-        rng = np.random.default_rng(None if self.seed is None else [self.seed, 2])
+        if not self.command_space.measured:
+            raise ValueError(f"commands={self.commands!r}: beside advantages, one part at least must be measured")
         try:
-            return Obedience(cast(SideBySide, self.policy), rng, self.label_kwargs, **kwargs)
+            return Obedience(cast(SideBySide, self.policy), _obedience_rng(self.seed), self.label_kwargs, **kwargs)
         except TypeError as error:
             raise ValueError(f"obedience_kwargs={self.obedience_kwargs} do not fit Obedience: {error}") from error
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        super().set_random_seed(seed)
+        obedience: Obedience | None = getattr(self, "obedience", None)  # the constructor seeds before there is any
+        if seed is not None and obedience is not None:  # in place: the archive draws by this very generator
+            obedience.rng.bit_generator.state = _obedience_rng(seed).bit_generator.state
 
     def check_arguments(self) -> None:
         if self.patience is not None and self.patience < 1:
@@ -399,3 +406,8 @@ class UDRL(HindsightAlgorithm):
             self._obedient_until = self.num_timesteps
 
         return commit
+
+
+def _obedience_rng(seed: int | None) -> np.random.Generator:
+    """A generator that draws other numbers than the model's own."""
+    return np.random.default_rng(None if seed is None else [seed, 2])

@@ -60,5 +60,5 @@ def _by_command(asked: Floats, achieved: Floats) -> tuple[Floats, Floats, Floats
     """Each command once: what was asked for, the mean of what it brought, its standard error, and number of episodes."""
     commands, inverse, counts = np.unique(asked, return_inverse=True, return_counts=True)
     means = np.bincount(inverse, achieved) / counts
-    squares = np.bincount(inverse, (achieved - means[inverse]) ** 2)
+    squares: Floats = np.bincount(inverse, (achieved - means[inverse]) ** 2).astype(np.float64)
     return commands, means, standard_errors(squares, counts), counts

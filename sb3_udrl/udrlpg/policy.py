@@ -43,7 +43,7 @@ class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
     :param optimizer_kwargs: its arguments, except for the learning rate; ``fused=True`` for Adam by default
     :param command_space: the commands that it takes: a return
     :raises NotImplementedError: if observations are not flat
-    :raises ValueError: if there is no such generator
+    :raises ValueError: if there is no such generator, or ``net_arch`` is no list of sizes
     """
 
     best_weights: th.Tensor
@@ -61,6 +61,8 @@ class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
         command_space: CommandSpace | None = None,
     ) -> None:
         check_flat(observation_space)
+        if not isinstance(net_arch or [], list | tuple) or not all(isinstance(n, int) and n > 0 for n in net_arch or []):
+            raise ValueError(f"net_arch={net_arch!r}: give a list of the sizes of hidden layers, each at least 1")
         super().__init__(
             observation_space,
             action_space,
@@ -162,7 +164,7 @@ class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
 
         :raises ValueError: if nothing was learned yet
         """
-        if not self.input_scale.frozen:
+        if not self.best_weights.any():
             raise ValueError("this model has met no policy yet: train it")
         return self._sb3_policy(self.best_weights.cpu().numpy())
 

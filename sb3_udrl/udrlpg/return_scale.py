@@ -29,7 +29,7 @@ def knots_of(values: Floats) -> tuple[Floats, Floats]:
     ranks = np.linspace(0, 1, _N_KNOTS)
     at, last = np.unique(np.quantile(values, ranks)[::-1], return_index=True)
     if len(at) == 1:
-        return np.array([at[0] - 1, at[0]]), np.array([-1.0, 1.0])
+        return np.array([at[0] - max(1.0, abs(at[0])), at[0]]), np.array([-1.0, 1.0])
     return at, 2 * (_RANK_SHARE * ranks[::-1][last] + (1 - _RANK_SHARE) * (at - at[0]) / (at[-1] - at[0])) - 1
 
 
@@ -74,7 +74,8 @@ class ReturnScale(nn.Module):
         _, inverse, counts = np.unique(band, return_inverse=True, return_counts=True)
         centers, means = (np.bincount(inverse, weights=x) / counts for x in (values, returns))
         means = np.maximum.accumulate(means)
-        means += 1e-6 * max(np.ptp(means), 1.0) * np.arange(len(means))  # so that there is a way back
+        range_ = np.ptp(means) or np.ptp(centers) or 1.0
+        means += 1e-6 * range_ * np.arange(len(means))  # so that there is a way back
         knots, places = knots_of(values)
         for name, column in {"knots": knots, "places": places, "values": centers, "returns": means}.items():
             buffer = getattr(self, name)

@@ -111,6 +111,8 @@ class UDRLPG(CommandedAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if env is None and _init_setup_model:
+            raise ValueError("env=None: give an environment, or its id")
         observation_space = getattr(env, "observation_space", None)
         if observation_space is not None:  # before SB3 recommends policies that there are not
             check_flat(observation_space)
