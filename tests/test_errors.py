@@ -17,6 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_udrl import UDRL
+from sb3_udrl.udrlpg.command import EpisodeReturn
 
 # Environments
 
@@ -207,12 +208,16 @@ def test_predictions_for_a_dictionary_that_is_not_finite():
         ("max_episode_steps", 0, "max_episode_steps=0: must be at least 1"),
         ("max_episode_steps", 2.5, "max_episode_steps=2.5: must be at least 1, a whole number"),
         ("warm_up", ["uniform"], r"warm_up=\['uniform'\]: choose one of"),
-        ("buffer_size", 0, "buffer_size=0: at least one transition must fit"),
+        ("buffer_size", 0, "buffer_size=0: must be at least 1"),
         ("train_freq", 0, "train_freq=0: must be at least 1"),
         ("train_freq", (0, "episode"), r"train_freq=\(0, 'episode'\): must be at least 1"),
         ("train_freq", (1, "epoch"), r"train_freq=\(1, 'epoch'\): give a number, \(n, \"step\"\) or \(n, \"episode\"\)"),
         ("train_freq", "episode", r"train_freq='episode': give a number"),
         ("train_freq", (1, "step", 2), r"train_freq=\(1, 'step', 2\): give a number"),
+        ("train_freq", (2.9, "episode"), r"train_freq=\(2.9, 'episode'\): give a number"),
+        ("train_freq", np.inf, "train_freq=inf: give a number"),
+        ("buffer_size", np.inf, "buffer_size=inf: must be at least 1"),
+        ("learning_starts", np.nan, "learning_starts=nan: must be at least 0"),
         ("patience", 0, "patience=0: must be at least 1, or None"),
         ("validation_fraction", 0.0, "validation_fraction=0.0: must be between 0 and 1"),
         ("validation_fraction", 1.0, "validation_fraction=1.0: must be between 0 and 1"),
@@ -392,3 +397,23 @@ def test_weights_that_are_no_longer_finite_are_taken_back(patience):
     with pytest.raises(ValueError, match=r"learning_rate=1e\+30: weights were no longer finite after \d+ gradient steps"):
         model.learn(400)
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+def test_whole_floats_are_whole_numbers():
+    model = tiny_model(make_vec(TwoArms), batch_size=16.0, max_episode_steps=100.0, buffer_size=1e3, train_freq=np.int64(32))
+    assert [type(value) for value in (model.batch_size, model.max_episode_steps, model.buffer_size)] == [int] * 3
+    model.learn(100)
+
+
+def test_what_is_no_part_of_a_command():
+    for part in (EpisodeReturn, 3):
+        with pytest.raises(ValueError, match="is no part of a command, give a name or an instance of a CommandPart"):
+            tiny_model(make_vec(TwoArms), commands=["return", part])
+
+
+def test_a_part_that_is_no_sum_needs_a_labeler():
+    class Last(EpisodeReturn):
+        name = "last"
+
+    with pytest.raises(ValueError, match="'last' is no sum over steps, so it needs a Labeler of that name in LABELERS"):
+        tiny_model(make_vec(TwoArms), commands=["return", Last()])

@@ -261,3 +261,21 @@ def test_what_uniform_actions_never_find_is_found_all_the_same():
     env, learning = make_vec(Perseverance, 4), {"train_freq": 50, "gradient_steps": 0.5, "learning_rate": 3e-3}
     model = tiny_model(env, commands="relative", learning_starts=100, **learning).learn(8_000)
     assert model.replay_buffer.returns[-50:].mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([2, 0], r"warm_up returned the action 2, which is not in Discrete\(2\)"),
+        (np.array([1]), r"warm_up returned actions of shape \(1,\): .* needs \(2,\)"),
+    ],
+)
+def test_a_callable_that_decides_for_what_there_is_not_is_refused(returned, message):
+    model = tiny_model(make_vec(Scripted, 2), warm_up=lambda observations, starts: returned)
+    with pytest.raises(ValueError, match=message):
+        model.learn(10)
+
+
+def test_a_callable_may_return_a_list():
+    model = tiny_model(make_vec(Scripted, 2), learning_starts=1000, warm_up=lambda observations, starts: [1, 0])
+    assert (played_actions(model, 8) == [1, 0]).all()

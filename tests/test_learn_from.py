@@ -303,3 +303,18 @@ def test_a_model_without_an_environment_takes_as_many_as_it_is_given(commands):
 def test_of_a_long_recording_the_newest_episodes_that_fit_are_kept():
     model = offline_model(buffer_size=40).learn_from(pays_its_action(), 20)
     assert model.replay_buffer.n_transitions == 40 and model.replay_buffer.n_transitions_added == 240
+
+
+@pytest.mark.parametrize(("sampling", "mean"), [("return", 1.0), ("transitions", 50 / 99)])
+def test_a_held_out_episode_that_outweighs_all_others_does_not_stop_learning(sampling, mean):
+    """By return, one episode of a hundred has all the weight: the better half of the others has it where that is held out."""
+    buffer = EpisodicReplayBuffer(1000, OBSERVATIONS, ACTIONS, sampling=sampling, sampling_temperature=0.1, seed=0)
+    for i in range(100):
+        buffer.add(Episode(np.zeros((2, 2)), np.zeros(2, int), np.array([0.0, 1e6 if i == 40 else i % 2])))
+    model = offline_model()
+    hindsight = Hindsight(buffer, model.command_space)
+    hindsight.hold_out(np.arange(100) == 40)
+    rows = hindsight.draw_rows(4_000)
+    paid = buffer.returns[rows // 2]
+    assert 40 not in rows // 2 and paid.max() == 1
+    assert paid.mean() == pytest.approx(mean, abs=0.03)

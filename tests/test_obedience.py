@@ -26,14 +26,16 @@ class Energy(SummedPart):
         return np.full(len(step.rewards), 2.0)
 
 
-def model_of(env=None, commands="any", **obedience_kwargs):
-    return tiny_model(make_vec(FixedStart) if env is None else env, commands=commands, obedience_kwargs=obedience_kwargs)
+def model_of(env=None, commands="any", epsilon=0.0, **obedience_kwargs):
+    env = make_vec(FixedStart) if env is None else env
+    return tiny_model(env, commands=commands, epsilon=epsilon, obedience_kwargs=obedience_kwargs)
 
 
-def practicing_over_time(model, n_timesteps):
+def practicing_over_time(model, n_timesteps, **kwargs):
     """Number of steps so far, and in how many environments the running episodes practice, at every step."""
     seen = []
-    model.learn(n_timesteps, callback=Recorder(lambda c: seen.append((c.num_timesteps, c.model._running.practicing.sum()))))
+    look = Recorder(lambda c: seen.append((c.num_timesteps, c.model._running.practicing.sum())))
+    model.learn(n_timesteps, callback=look, **kwargs)
     return np.array(seen)
 
 
@@ -421,3 +423,57 @@ def test_a_few_episodes_do_not_replace_a_full_score_card(tmp_path):
     assert len(full) > 20
     loaded.learn(260)
     assert 0 < loaded.obedience.n_practiced < 20 and loaded.score_card == full
+
+
+def test_a_pause_before_practice_is_not_made_up_for():
+    """A further run waits for its half before it practices again, and then takes its share, not what it waited for."""
+    model = model_of(make_vec(FixedStart, 4), practice_share=0.2, practice_start=0.5, gradient_steps=0.3)
+    practicing_over_time(model, 640)
+    seen = practicing_over_time(model, 6_400, reset_num_timesteps=False)
+    assert not seen[(seen[:, 0] > 680) & (seen[:, 0] < 3_520), 1].any()  # episodes that ran at the end of the first are over
+    late = seen[seen[:, 0] >= 3_520, 1] / 4
+    assert 0.1 < late.mean() < 0.3
+    assert late[:100].mean() < 0.4
+
+
+def test_a_further_run_begins_with_its_own_progress():
+    model, seen = model_of().learn(320), []
+    look = Recorder(lambda callback: seen.append(callback.model._current_progress_remaining))
+    model.learn(320, reset_num_timesteps=False, callback=look)
+    assert seen[0] == 0.5 and seen[-1] < 0.1
+
+
+def test_seeding_a_model_seeds_what_obeys():
+    models = [tiny_model(make_vec(FixedStart), commands="any", seed=None) for _ in range(2)]
+    draws = []
+    for model in models:
+        model.set_random_seed(7)
+        obedience = model.obedience
+        assert obedience.hindsight.buffer.rng is obedience.rng
+        draws.append((obedience.rng.random(), model.rng.random()))
+    assert draws[0] == draws[1]
+    assert draws[0][0] != draws[0][1]
+    seeded = tiny_model(make_vec(FixedStart), commands="any", seed=7)
+    assert seeded.obedience.rng.random() == draws[0][0]  # as the constructor's
+
+
+def test_random_actions_are_not_for_practice():
+    """The score card says what the most likely actions bring."""
+    model, agreed = model_of(epsilon=1.0, **OFTEN), []
+
+    def compare(callback):
+        running = model._running
+        if running.practicing[0] and running.temperature[0, 0] == 0:
+            greedy = model.predict(model._last_obs, deterministic=True, command=running.command)[0]
+            agreed.append(bool((greedy == callback.locals["actions"]).all()))
+
+    model.learn(960, callback=Recorder(compare))
+    assert len(agreed) > 50 and all(agreed)
+
+
+def test_something_beside_advantages_must_be_measured():
+    class Unmeasured(Energy):
+        measured = False
+
+    with pytest.raises(ValueError, match="beside advantages, one part at least must be measured"):
+        model_of(commands=[Unmeasured(), "advantage"])

@@ -124,3 +124,16 @@ def test_few_or_equal_returns_have_a_scale_too(values):
     scale = ReturnScale()
     scale.update(np.array(values), np.array(values))
     assert np.isfinite(scale.inputs(scale.values_of(np.array([-7.0, values[0], 1e10])))).all()
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-5, 1.0, 1e17])
+def test_returns_of_any_size_lead_back_to_themselves(size):
+    scale, values = ReturnScale(), size * np.linspace(0, 1, 200)
+    scale.update(values, values)
+    np.testing.assert_allclose(scale.returns_of(values[[0, 100, 199]]), values[[0, 100, 199]], atol=1e-3 * size)
+
+
+def test_equal_returns_of_any_size_are_read_as_numbers():
+    scale = ReturnScale()
+    scale.update(np.full(3, 1e17), np.full(3, 1e17))
+    np.testing.assert_allclose(scale.inputs(np.array([0.0, 1e17]))[:, 0], [-1, 1])

@@ -375,3 +375,17 @@ def test_a_forgotten_return_in_best_is_named():
 
     with pytest.raises(ValueError, match=r"Forgetful.best\(\) returned None: return a Command"):
         tiny_model("CartPole-v1", command_sampler=Forgetful).learn(300)
+
+
+def test_a_sampler_may_return_what_is_taken_elsewhere():
+    class Plain(CommandSampler):
+        def sample(self, observations):
+            return {"return": np.full(len(observations), 2.0), "horizon": 3.0, "energy": 1.0}
+
+        def best(self):
+            return 2.0, 3.0
+
+    model = tiny_model(make_vec(Scripted, 2))
+    model.learn(100, callback=Plain())
+    own = model.policy.own_command()
+    assert (own["return"], own["horizon"]) == ([2], [3])

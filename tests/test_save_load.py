@@ -339,3 +339,11 @@ def test_images(tmp_path):
     loaded = UDRL.load(tmp_path / "model", env, device=DEVICE)
     observation = env.observation_space.sample()
     np.testing.assert_array_equal(predictions(loaded, observation), predictions(model, observation))
+
+
+def test_a_trained_model_can_be_copied_and_both_go_on_alike():
+    model = tiny_model(make_vec(Scripted, 2, lengths=(3, 5)), commands="any").learn(200)
+    twin = copy.deepcopy(model)
+    for each in (model, twin):
+        each.learn(200, reset_num_timesteps=False)
+    assert_same_parameters(parameters_of(model), parameters_of(twin))

@@ -436,3 +436,21 @@ def test_what_sb3_cannot_choose_is_not_exported():
     assert set(model.predict(observations_of(SPACES[0]))[0]) <= {1, 2, 3}
     with pytest.raises(NotImplementedError, match="count choices from zero"):
         model.generate_policy(0.0)
+
+
+def test_a_model_that_stored_no_policy_yet_has_no_best_policy():
+    model = tiny_generator(make_vec(FixedStart)).learn(18)  # the warm-up is over, its episodes were not stored
+    assert model.policy.input_scale.frozen and model.hindsight.n_episodes == 0
+    with pytest.raises(ValueError, match="has met no policy yet"):
+        model.best_policy()
+
+
+def test_a_generator_needs_an_environment():
+    with pytest.raises(ValueError, match="env=None: give an environment, or its id"):
+        tiny_generator(None)
+
+
+@pytest.mark.parametrize("net_arch", [{"pi": [32], "vf": [32]}, [0], [8.0], 32])
+def test_sizes_of_hidden_layers_are_a_list(net_arch):
+    with pytest.raises(ValueError, match=r"net_arch=.*: give a list of the sizes of hidden layers"):
+        tiny_generator(make_vec(FixedStart), policy_kwargs={"net_arch": net_arch})

@@ -75,10 +75,9 @@ class OwnWarmUp(WarmUp):
     def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
         actions = np.asarray(self.function(observations, starts))
         space = self.action_space
-        if actions.shape != (self.n_envs, *(space.shape or ())):
-            raise ValueError(
-                f"warm_up returned actions of shape {actions.shape}: {space} needs ({self.n_envs}, *{space.shape})"
-            )
+        shape = (self.n_envs, *(space.shape or ()))
+        if actions.shape != shape:
+            raise ValueError(f"warm_up returned actions of shape {actions.shape}: {space} needs {shape}")
         outside = not isinstance(space, spaces.Box) and [row for row in actions if not space.contains(row)]
         if outside:  # into a Box they are clipped
             raise ValueError(f"warm_up returned the action {outside[0]}, which is not in {space}")
