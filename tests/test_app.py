@@ -68,6 +68,17 @@ def test_the_zoo_says_both_too(folder, tmp_path):
     assert open_model(one).no_picture is None
 
 
+def test_damaged_notes_hide_no_other_model(folder, tmp_path):
+    for name in ("damaged", "deep", "sound"):
+        (tmp_path / f"{name}.zip").write_bytes((folder / "network.zip").read_bytes())
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "args.yml").write_text("env: AppCounter-v0")
+        (tmp_path / name / "config.yml").write_text("env_kwargs: 5" if name == "damaged" else "n_envs: 1")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    found = {one.name: one.settings.env_id for one in list_models(tmp_path)}
+    assert found == {"damaged": None, "deep": "AppCounter-v0", "sound": "AppCounter-v0"}
+
+
 @pytest.mark.parametrize(
     "name, env_id, says",
     [
@@ -92,8 +103,11 @@ def test_a_missing_extra_is_named(folder, monkeypatch):
 def test_wrappers_of_others_and_pickles_are_refused(folder):
     network = listed(folder, "network")
     foreign = network._replace(settings=network.settings._replace(env_wrapper=[{"os.system": {"x": 1}}]))
-    with pytest.raises(CannotOpen, match=r"needs the wrapper os.system"):
+    with pytest.raises(CannotOpen, match=r"needs os.system: the demo imports only"):
         open_model(foreign)
+    function = network._replace(settings=network.settings._replace(env_wrapper="gymnasium.make"))
+    with pytest.raises(CannotOpen, match=r"gymnasium.make: is no Wrapper"):
+        open_model(function)
     pickled = network._replace(settings=network.settings._replace(vec_normalize=folder / "vecnormalize.pkl"))
     with pytest.raises(CannotOpen, match="pickle"):
         open_model(pickled)

@@ -46,6 +46,24 @@ def test_all_seeds_run_once_and_failed_ones_again(commands: list[list[str]], tmp
     assert len(commands) == 7
 
 
+def test_the_report_trusts_what_its_training_imported(
+    commands: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(command: list[str], **kwargs: object) -> int:
+        if "train" in command:
+            beside = Path(command[command.index("-f") + 1]) / "udrl" / "CartPole-v1_1" / "CartPole-v1"
+            beside.mkdir(parents=True)
+            beside.with_suffix(".zip").touch()
+            (beside / "config.yml").write_text("env_wrapper: [gymnasium.wrappers.FlattenObservation, mine.Wrapper]")
+            (beside / "args.yml").write_text("env: CartPole-v1\ngym_packages: [other]")
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(runs.subprocess, "call", call)
+    runs.main(["--runs", "1", "-f", str(tmp_path), "--gym-packages", "other"])
+    assert commands[1][-3:] == ["--trust", "other", "mine.Wrapper"]
+
+
 def test_algorithms_without_commands_get_no_report(commands: list[list[str]], tmp_path: Path) -> None:
     runs.main(["--runs", "1", "--algo", "ppo", "-f", str(tmp_path)])
     assert len(commands) == 1

@@ -12,13 +12,18 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_udrl.algorithms import ALGORITHMS
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.command_line import MISTAKES
-from sb3_udrl.evaluation.environments import Settings, make_evaluation_env, one_line, read_yaml, settings_beside
+from sb3_udrl.evaluation.environments import (
+    KNOWN_PACKAGES,
+    Settings,
+    make_evaluation_env,
+    one_line,
+    read_yaml,
+    settings_beside,
+    untrusted_code,
+)
 from sb3_udrl.hub.__main__ import zoo_command
 
 GALLERY = Path(__file__).with_name("gallery")
-# Wrappers are named by their import path in a file beside the model, and called: nothing else than these. What registers
-# environments is imported by its name, too, as far as it is installed
-_WRAPPERS_OF = ("gymnasium", "stable_baselines3", "sb3_contrib", "rl_zoo3", "sb3_udrl")
 
 
 class Listed(NamedTuple):
@@ -87,7 +92,7 @@ def _noted(path: Path) -> dict[str, Any]:
     for file in (path.with_suffix(".json"), path.with_name("results.json")):
         try:
             noted = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(noted, dict):
             return noted
@@ -148,9 +153,10 @@ def _environment(listed: Listed, env_id: str, seed: int, n_envs: int, shown: boo
             f"{listed.name} was trained under VecNormalize, whose statistics SB3 keeps in a pickle, which the demo does not "
             "load: train without it, networks standardize observations by themselves"
         )
-    for path in [*_wrapper_paths(settings.env_wrapper), *_wrapper_paths(settings.vec_env_wrapper)]:
-        if path.partition(".")[0] not in _WRAPPERS_OF:
-            raise CannotOpen(f"{listed.name} needs the wrapper {path}: the demo takes only those of {', '.join(_WRAPPERS_OF)}")
+    untrusted = untrusted_code(settings)
+    if untrusted:
+        known = ", ".join(KNOWN_PACKAGES)
+        raise CannotOpen(f"{listed.name} needs {', '.join(untrusted)}: the demo imports only what is of {known}")
     if not shown:
         return _made(listed, env_id, seed, settings, n_envs)
     rendering = settings._replace(env_kwargs={**settings.env_kwargs, "render_mode": "rgb_array"})
@@ -165,15 +171,6 @@ def _made(listed: Listed, env_id: str, seed: int, settings: Settings, n_envs: in
         return make_evaluation_env(env_id, seed, settings, n_envs)
     except MISTAKES as error:
         raise CannotOpen(f"{listed.name}: the environment {env_id} cannot be made: {one_line(error)}") from error
-
-
-def _wrapper_paths(wrappers: Any) -> list[str]:
-    """The import paths in what the Zoo writes: a path, a dictionary of paths and arguments, or a list of both."""
-    if isinstance(wrappers, str):
-        return [wrappers]
-    if isinstance(wrappers, dict):
-        return [str(path) for path in wrappers]
-    return [path for wrapper in wrappers or [] for path in _wrapper_paths(wrapper)]
 
 
 def _no_picture(env: VecEnv) -> str | None:

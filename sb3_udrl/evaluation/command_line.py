@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_udrl.algorithms import ALGORITHMS
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.environments import make_evaluation_env, one_line, settings_beside
+from sb3_udrl.saving.trust import Untrusted
 
 # What a wrong id, module, argument or wrapper of an environment raises
 MISTAKES = (gym.error.Error, ImportError, TypeError, ValueError, AttributeError, AssertionError, OSError)
@@ -21,7 +22,7 @@ MISTAKES = (gym.error.Error, ImportError, TypeError, ValueError, AttributeError,
 
 def add_model_arguments(parser: argparse.ArgumentParser, algorithms: Iterable[str] = ALGORITHMS, nargs: Any = None) -> None:
     """
-    ``MODEL --env ENV``, ``--algo``, ``--seed`` and ``--vec-normalize``.
+    ``MODEL --env ENV``, ``--algo``, ``--seed``, ``--vec-normalize`` and ``--trust``.
 
     :param parser: gets these arguments
     :param algorithms: names to choose from
@@ -37,6 +38,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, algorithms: Iterable[st
     parser.add_argument("--algo", default="udrl", choices=sorted(algorithms), help="algorithm (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the environment (default: %(default)s)")
     parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
+    parser.add_argument(
+        "--trust",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="wrappers and modules of others that the model and the files beside it may name, such as my_module.MyWrapper",
+    )
 
 
 def load_model(
@@ -78,7 +87,11 @@ def load_any_model(
         fail(parser, one_line(error))
     if folder is not None:
         print(f"Environment as {folder / 'config.yml'} says: {settings}")
-    args.env = args.env or settings.env_id
+    settings = settings._replace(trusted=tuple(args.trust))
+    if args.env is None:
+        args.env = settings.env_id
+    else:  # what the user names is imported, also in module:id
+        settings = settings._replace(env_id=None)
     if args.env is None:
         fail(parser, f"--env is missing, and no args.yml beside {model} says what it was")
     if args.vec_normalize is not None:
@@ -89,8 +102,13 @@ def load_any_model(
         env = make_evaluation_env(args.env, args.seed, settings)
     except MISTAKES as error:
         fail(parser, f"--env {args.env}: {one_line(error)}")
+    algorithm = algorithms[args.algo]
+    trusted = {"trusted": args.trust} if args.trust and issubclass(algorithm, CommandedAlgorithm) else {}
     try:
-        loaded = algorithms[args.algo].load(model, env=env, device="cpu")
+        loaded = algorithm.load(model, env=env, device="cpu", **trusted)
+    except Untrusted as error:
+        names = " ".join(error.names)
+        fail(parser, f"{model} names {', '.join(error.names)}: if you trust where the file comes from, add --trust {names}")
     except Exception as error:  # damaged files, and those of other algorithms, go wrong in many ways
         fail(parser, f"{model} with --env {args.env}: {one_line(error)}")
     assert loaded.env is not None

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.evaluation.environments import settings_beside, untrusted_code
 from sb3_udrl.remote.command_line import add_save_to, saving_to
 
 REPORT = "score_card.txt"
@@ -49,7 +50,9 @@ def _run(args: argparse.Namespace, seed: int, further: list[str]) -> bool:
     models = sorted(folder.glob(f"{args.algo}/*/{args.env.replace('/', '-')}.zip"), key=lambda path: path.stat().st_mtime)
     if args.algo in ALGORITHMS:
         report = [sys.executable, "-m", "sb3_udrl.evaluation", str(models[-1]), "--algo", args.algo, "--env", args.env]
-        if not _ended_well([*report, "--output", str(folder)], folder / "report.log"):
+        named = untrusted_code(settings_beside(models[-1])[0])  # this training imported it already
+        trust = ["--trust", *named] if named else []
+        if not _ended_well([*report, "--output", str(folder), *trust], folder / "report.log"):
             return False
         (folder / "report.log").rename(done)
     else:
