@@ -179,3 +179,22 @@ def test_algorithms_of_others_do_not_learn_from_recordings(suite_path):
     suite_path.write_text(yaml.safe_dump({**SUITE, "algorithms": {"UDRL": {"algo": "ppo"}}}))
     with pytest.raises(ValueError, match=r"UDRL: algo='ppo': on recordings, choose one of udrl or d3rlpy\.NAME"):
         load_suite(suite_path).run("CartPole-v1 mixed", "UDRL", 1)
+
+
+def test_two_commands_that_make_the_same_recording_both_succeed(suite_path, monkeypatch):
+    """While one is at it, the other one starts and ends."""
+    recording = Recording(**{**RECORDING, "kind": "replay"})
+    called = []
+
+    def commands(each, folder):
+        called.append(folder)
+        if len(called) == 1:
+            make_recordings(each)
+        save = f"import numpy as np; np.savez('{folder}/{recording.path.name}', rewards=np.arange(3))"
+        return [["-c", save]]
+
+    monkeypatch.setattr(recordings, "commands_of", commands)
+    make_recordings([recording])
+    assert len(set(called)) == 2
+    assert np.load(recording.path)["rewards"].tolist() == [0, 1, 2]
+    assert not list(recording.path.parent.parent.glob("*.partial"))

@@ -401,3 +401,21 @@ def test_page_without_commands_does_not_speak_of_them(results, tmp_path):
     page = (data.parent / "made_up.md").read_text()
     assert "asked" not in page and "others report" not in page and "commands.csv.gz" not in page
     assert not (data / "made_up.commands.csv.gz").exists()
+
+
+def test_a_run_that_ends_in_nothing_is_not_reported_with_an_earlier_score():
+    scores = pd.DataFrame(
+        {
+            "algorithm": ["PPO"] * 4,
+            "seed": [1, 1, 2, 2],
+            "step": [100, 200] * 2,
+            "greedy": [500.0, np.nan, np.nan, 3.0],
+            "sampled": [400.0, np.nan, 1.0, 2.0],
+            "cpu_seconds": [1.0, 2.0, 1.0, 2.0],
+        }
+    )
+    np.testing.assert_array_equal(final_scores(scores)["greedy"], [np.nan, 3])
+    np.testing.assert_array_equal(scores_at(scores, 100)["greedy"], [500, np.nan])
+    assert "nan" in score_table(final_scores(scores), ["PPO"])[1][3]
+    points = curve(scores, 100)
+    assert points["step"].tolist() == [] and not points["score"].isna().any()  # at no step have both seeds a score

@@ -1,5 +1,7 @@
 """Suites on this machine and on clusters: resuming, failing, the command line."""
 
+import gzip
+import json
 import os
 import sys
 from collections import Counter
@@ -346,3 +348,29 @@ def test_missing_package_is_named(backend, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"pip install sb3-udrl\[{backend}\]"), BACKENDS[backend](2, None):
         pass
+
+
+def test_commands_in_one_folder_keep_what_the_other_makes(suite_path, trainings, monkeypatch):
+    """While one trains seed 2, another one trains seed 3 and ends."""
+
+    def meanwhile(run):
+        if run.seed == 2:
+            monkeypatch.setattr(runner, "execute", trainings)
+            start(suite_path, "--seeds", "3")
+        return trainings(run)
+
+    monkeypatch.setattr(runner, "execute", meanwhile)
+    start(suite_path, "--algorithms", "PPO", "--seeds", "2")
+    assert sorted(data_of(suite_path)[2]["seed"].unique()) == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["../../escaped", None, ""])
+def test_published_runs_stay_in_the_folder(suite_path, trainings, tmp_path, name):
+    start(suite_path, "--algorithms", "PPO")
+    published = (tmp_path / "out").rename(tmp_path / "published")
+    facts = gzip.decompress((published / "tiny.runs.jsonl.gz").read_bytes()).decode()
+    first = {**json.loads(facts.splitlines()[0]), "run": name}
+    (published / "tiny.runs.jsonl.gz").write_bytes(gzip.compress(json.dumps(first).encode()))
+    with pytest.raises(ValueError, match=r"tiny.runs.jsonl.gz: run=.* is no name of a run"):
+        ResultFolder(tmp_path / "out").take_over(published, "tiny")
+    assert not list(tmp_path.rglob("escaped*"))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
-from helpers import hindsight
+from helpers import hindsight, make_vec
+from probe_envs import AnySpaces
 from test_forest_policy import FEW_TREES, OPTIONS, examples_of, policy
 
 from sb3_udrl import UDRL
@@ -90,3 +91,48 @@ def test_torchscript_holds_no_forests(tmp_path):
     with pytest.raises(ValueError, match="this policy has learned nothing yet: train it first"):
         export_policy(policy(spaces.Discrete(2)), tmp_path / "forest.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3, start=-1), spaces.MultiDiscrete([3, 2])], ids=str)
+def test_the_only_action_that_the_data_hold(tmp_path, space):
+    forest, first = policy(space), np.full((400, *space.shape), 1)
+    forest.fit(examples_of(first, space), OPTIONS)
+    export_policy(forest, tmp_path / "forest.onnx")
+    agent = ExportedAgent(tmp_path / "forest.onnx", seed=0)
+    decided, _ = agent.predict(OBSERVATIONS, deterministic=True, command=(1.0, 4.0))
+    assert (decided == 1).all()
+    drawn, _ = agent.predict(np.repeat(OBSERVATIONS, 10, 0), command=(1.0, 4.0))
+    assert 0.95 < (drawn == 1).mean() < 1  # smoothing leaves some to the others
+
+
+class Several(AnySpaces):
+    def __init__(self):
+        super().__init__(spaces.Box(-1, 1, (2,)), spaces.MultiDiscrete([2, 3]))
+
+
+def test_forests_of_several_components_side_by_side(tmp_path):
+    """A tree without a branch may stand on the side that does not decide."""
+    settings = {"learning_starts": 60, "train_freq": 60, "device": "cpu", "seed": 0}
+    leaves = {"estimator_kwargs": {"n_estimators": 5, "min_samples_leaf": 50}}
+    model = UDRL("ForestPolicy", make_vec(Several), commands="any", policy_kwargs=leaves, **settings).learn(300)
+    trees = model.policy.obedient.learned.estimator.estimators_
+    if any(tree.tree_.node_count == 1 for tree in trees):
+        with pytest.raises(ValueError, match="a tree of this forest has no branch"):
+            export_policy(model, tmp_path / "agent.onnx")
+    model.policy.obedient.take_over(*_of_many_leaves(model))
+    assert any(tree.tree_.node_count == 1 for tree in model.policy.striving.learned.estimator.estimators_)
+    export_policy(model, tmp_path / "agent.onnx")
+    agent = ExportedAgent(tmp_path / "agent.onnx")
+    observations = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+    for command in (1.0, {"horizon": 5}, {"advantage": 1.0}, {}):
+        decided, _ = model.predict(observations, deterministic=True, command=command)
+        same, _ = agent.predict(observations, deterministic=True, command=command)
+        assert (same == decided).mean() > 0.95
+
+
+def _of_many_leaves(model):
+    """What the obedient forest learns where leaves may be small."""
+    forest = model.policy.obedient
+    forest._template.set_params(min_samples_leaf=1)
+    forest.fit(model.obedience.hindsight, OPTIONS)
+    return forest.learned, forest._last_fit

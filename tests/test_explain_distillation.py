@@ -158,8 +158,12 @@ def test_wrong_input():
     model = tiny_model(env)
     with pytest.raises(ValueError, match="max_leaf_nodes=1: must be at least 2"):
         distill(model, env, max_leaf_nodes=1)
-    with pytest.raises(ValueError, match="n_rounds=0: must be at least 1"):
-        distill(model, env, n_rounds=0)
+    for name in ("n_rounds", "n_episodes", "n_eval_episodes"):
+        with pytest.raises(ValueError, match=f"{name}=0: must be at least 1"):
+            distill(model, env, **{name: 0})
+    for inputs in ([-1], [0, 99], []):
+        with pytest.raises(ValueError, match=r"inputs=\[.*\]: give at least one index, each from 0 to"):
+            distill(model, env, inputs=inputs)
 
 
 # Rules

@@ -240,3 +240,9 @@ def test_outputs_are_those_under_guidance(guidance):
 
 def _tensors(policy, seen):
     return th.as_tensor(seen.observations, device=policy.device), seen.command
+
+
+def test_each_number_needs_a_name_of_its_own():
+    policy = Rule(lambda observation, command: (observation[:, 1] > 0).long().numpy(), spaces.Discrete(2))
+    with pytest.raises(ValueError, match=r"names=\['x', 'x', 'y'\]: give each number a name of its own"):
+        permutation_importance(policy, random_situations(), ["x", "x", "y"])

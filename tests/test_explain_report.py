@@ -315,3 +315,15 @@ def test_bars_of_many_inputs_can_be_read(tmp_path, monkeypatch):
     assert [label.get_text() for label in labels] == [f"input {i}" for i in range(2999, 2979, -1)]
     boxes = [label.get_window_extent() for label in labels]
     assert not [1 for i, box in enumerate(boxes) for other in boxes[:i] if box.overlaps(other)]
+
+
+def test_a_tree_reads_all_numbers_of_a_picture(tmp_path, monkeypatch):
+    """A picture is one part of what is shuffled, so it leaves nothing out."""
+    drawn(monkeypatch)
+    asked = []
+    distill = report_module.distill
+    monkeypatch.setattr(report_module, "distill", lambda *args, **kwargs: asked.append(kwargs) or distill(*args, **kwargs))
+    model = tiny_model("sb3_udrl.envs:Catch-v0", "CnnPolicy").learn(64)
+    report_module.Report(model, model.env, tmp_path, 2).write("Catch", True, 4, 0)
+    assert "inputs" not in asked[0]
+    assert "that change most" not in (tmp_path / "report.md").read_text()

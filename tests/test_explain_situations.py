@@ -82,6 +82,8 @@ def test_names_that_the_environment_gives():
 
     assert feature_names(Named()) == ["episode", "time"]
     assert feature_names(make_vec(Named, 2)) == ["episode", "time"]
+    Named.feature_names = ("time", "time")
+    assert feature_names(Named()) == ["time [0]", "time [1]"]
     Named.feature_names = ("episode",)
     with pytest.raises(ValueError, match="the environment has 1 feature_names, and observations of 2 numbers"):
         feature_names(Named())

@@ -178,3 +178,28 @@ def test_another_file_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="this file says nothing of commands, export_policy did not write it"):
         ExportedAgent(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"a text", "half"])
+def test_a_damaged_file_is_refused(absolute, tmp_path, content):
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(absolute[1].read_bytes()[:500] if content == "half" else content)
+    with pytest.raises(ValueError, match=r"is no ONNX file, or damaged|says nothing of commands"):
+        ExportedAgent(damaged)
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        ExportedAgent(tmp_path / "missing.onnx")
+
+
+def test_a_file_that_says_too_little_is_refused(absolute, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    exported = onnx.load(absolute[1])
+    exported.metadata_props[0].value = exported.metadata_props[0].value.replace('"parts"', '"pairs"')
+    onnx.save(exported, tmp_path / "less.onnx")
+    with pytest.raises(ValueError, match="what it says of its agent is damaged: KeyError"):
+        ExportedAgent(tmp_path / "less.onnx")
+
+
+@pytest.mark.parametrize("amounts", [{"return": 1.0}, {"horizon": 2.0}, {"energy": 1.0}])
+def test_amounts_of_what_is_no_sum_of_one_s_own_are_refused(absolute, amounts):
+    with pytest.raises(ValueError, match="this model takes those of no part"):
+        ExportedAgent(absolute[1]).predict(np.zeros(4), np.ones((1, 2)), reward=1.0, amounts=amounts)

@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_info
 
+from sb3_udrl import UDRL
 from sb3_udrl.forest.estimators import fit_classes, make_estimator, prepare, takes_weights, threads
 
 EXTRA_TREES = "sklearn.ensemble.ExtraTreesClassifier"
@@ -113,3 +114,11 @@ def test_threads_are_limited():
     DummyClassifier().fit([[0], [1]], [0, 1])
     with threads(1):
         assert {pool["num_threads"] for pool in threadpool_info()} <= {1}
+
+
+@pytest.mark.parametrize("commands", ["any", ["return", "horizon"]])
+def test_estimators_that_take_no_missing_values_need_whole_commands(commands):
+    kwargs = {"estimator": "sklearn.neighbors.KNeighborsClassifier"}
+    with pytest.raises(ValueError, match="KNeighborsClassifier takes no missing values"):
+        UDRL("ForestPolicy", "CartPole-v1", commands=commands, policy_kwargs=kwargs)
+    UDRL("ForestPolicy", "CartPole-v1", commands="relative", policy_kwargs=kwargs)

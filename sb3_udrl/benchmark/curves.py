@@ -36,8 +36,8 @@ def curve(scores: pd.DataFrame, eval_freq: int) -> pd.DataFrame:
         greedy scores, ``score``, with its interval, ``low`` to ``high``
     """
     scores = scores.assign(due=scores["step"] // eval_freq * eval_freq)
-    last = scores.groupby(["seed", "due"]).last()  # the finished model's comes after that of the last rollout
-    points = last.unstack("seed").dropna()  # evaluations that all seeds have
+    last = scores.groupby(["seed", "due"]).tail(1)  # the finished model's comes after that of the last rollout
+    points = last.set_index(["seed", "due"]).unstack("seed").dropna()  # evaluations that all seeds have
     score, low, high = interquartile_band(points["greedy"].to_numpy().T)
     return pd.DataFrame(
         {

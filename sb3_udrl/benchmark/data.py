@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -97,12 +98,15 @@ class ResultFolder:
         :param published: folder with the files of the suite
         :param suite: name of the suite
         :raises FileNotFoundError: if that of its episodes or that of its runs is not there
+        :raises ValueError: if a run has a name that is no file's
         """
         episodes = read_episodes(published, suite)
         commands = read_commands(published, suite)
         rows_of_run = dict(iter(episodes.groupby(["run", "algorithm"])))
         commands_of_run = dict(iter(commands.groupby(["run", "algorithm"])))
         for facts in read_facts(published, suite):
+            if not re.fullmatch(r"[\w.-]+", str(facts.get("run") or "")):
+                raise ValueError(f"{published}: {suite}.runs.jsonl.gz: run={facts.get('run')!r} is no name of a run")
             if not (self.path / "runs" / f"{facts['run']}.json").is_file():
                 key = (facts["run"], facts["algorithm"])
                 of_run = {name: value for name, value in facts.items() if name not in ("suite", "algorithm")}

@@ -46,18 +46,28 @@ def run_suite(
     :param command: the command line, for the record
     :return: names of runs that failed or were killed, with the last line of their error
     """
-    everything = {**all_runs(suite, sorted(folder.seeds().union(suite.seeds))), **selected}
     with BACKENDS[backend](n_jobs, address), Journal(folder, selected, command) as journal:
         collected = time.monotonic()
         try:
             while journal.pending:
                 for _ in attempt_all(journal):
                     if time.monotonic() - collected > SECONDS_BETWEEN_COLLECTIONS:
-                        folder.collect(suite, everything)
+                        collect(suite, folder, selected)
                         collected = time.monotonic()
         finally:
-            folder.collect(suite, everything)
+            collect(suite, folder, selected)
     return [f"{journal.names[run_id]}: {error}" for run_id, error in journal.errors.items()]
+
+
+def collect(suite: Suite, folder: ResultFolder, selected: Mapping[Key, Run]) -> None:
+    """
+    Write the files of a suite, with what other commands have put into the folder meanwhile.
+
+    :param suite: the suite
+    :param folder: where results are kept
+    :param selected: runs that belong to it, whatever their seeds
+    """
+    folder.collect(suite, {**all_runs(suite, sorted(folder.seeds().union(suite.seeds))), **selected})
 
 
 class Journal:

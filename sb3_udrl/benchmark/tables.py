@@ -19,7 +19,7 @@ def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
     :param scores: one row per evaluation, for one environment
     :return: the last row of each run
     """
-    return scores.groupby(["algorithm", "seed"], sort=False, as_index=False).last()
+    return scores.groupby(["algorithm", "seed"], sort=False).tail(1)  # last() would skip what is NaN
 
 
 def scores_at(scores: pd.DataFrame, step: int) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def scores_at(scores: pd.DataFrame, step: int) -> pd.DataFrame:
     :param step: number of steps
     :return: the row of each run that is the first at or after this step; none for runs that ended before
     """
-    return scores[scores["step"] >= step].groupby(["algorithm", "seed"], sort=False, as_index=False).first()
+    return scores[scores["step"] >= step].groupby(["algorithm", "seed"], sort=False).head(1)
 
 
 def score_table(rows: pd.DataFrame, names: list[str]) -> Table:

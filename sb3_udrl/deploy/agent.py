@@ -22,15 +22,19 @@ class ExportedAgent:
     :param path: ONNX file that :func:`~sb3_udrl.deploy.export_policy` wrote
     :param seed: of the generator that actions are drawn from
     :raises ValueError: if it is another file
+    :raises FileNotFoundError: if there is none
     """
 
     def __init__(self, path: str | Path, seed: int | None = None) -> None:
         self.session = Session(path)
         self.about: dict[str, Any] = self.session.about
-        self.books, self.actions = CommandBooks(self.about), Actions(self.about, seed)
-        self._parts = [
-            (part["key"], part["input"], tuple(part["shape"]), part["picture"]) for part in self.about["observation"]
-        ]
+        try:
+            self.books, self.actions = CommandBooks(self.about), Actions(self.about, seed)
+            self._parts = [
+                (part["key"], part["input"], tuple(part["shape"]), part["picture"]) for part in self.about["observation"]
+            ]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"path={str(path)!r}: what it says of its agent is damaged: {error!r}") from error
 
     def predict(
         self,

@@ -29,6 +29,7 @@ class CommandBooks:
         self._pays, self._counts = (
             np.array([float(part["rule"] == rule) for part in parts]) for rule in ("less reward", "less one")
         )
+        self._summed = [part["name"] for part in parts if part["rule"] == "less amount"]
         self._floor = np.where(self._counts > 0, 1.0, -np.inf)
         self._paying, self._counting = self._pays.nonzero()[0].tolist(), self._counts.nonzero()[0].tolist()
         both = {"return", "horizon"} <= set(self.names)
@@ -66,7 +67,7 @@ class CommandBooks:
         :param reward: raw reward of the step, a number or ``(n,)``; None for the desired return per step
         :param amounts: what the step added to further sums, by part
         :return: ``(n, n_parts)``
-        :raises ValueError: if there are other numbers of rows or parts, or a reward is not finite
+        :raises ValueError: if there are other numbers of rows or parts, or a reward or an amount is not finite
         """
         if rows.shape != (n, len(self.names)):
             raise ValueError(
@@ -82,7 +83,12 @@ class CommandBooks:
         else:
             rows = np.maximum(rows - (self._rewards(rows, reward) * self._pays + self._counts), self._floor)
         for name, amount in (amounts or {}).items():
-            rows[:, self.names.index(name)] -= np.asarray(amount, dtype=np.float64)
+            if name not in self._summed:
+                raise ValueError(f"amounts={amounts}: this model takes those of {', '.join(self._summed) or 'no part'}")
+            numbers = np.asarray(amount, dtype=np.float64)
+            if not np.isfinite(numbers).all() or numbers.shape not in ((), (1,), (n,)):
+                raise ValueError(f"amounts={amounts}: {name}: give a finite number, or one per environment, shape ({n},)")
+            rows[:, self.names.index(name)] -= numbers
         return rows
 
     def _rewards(self, rows: Floats, reward: ArrayLike | None) -> Floats:

@@ -72,6 +72,15 @@ class Graph:
         found = {output.name.removeprefix(prefix): output.name for output in renamed.output}
         return {**found, "in sequence": any(output.type.HasField("sequence_type") for output in renamed.output)}
 
+    def known(self, asked: str) -> str:
+        """
+        :param asked: commands ``(n, n_parts)``
+        :return: the same with zeros in the rows that ask for nothing
+        """
+        nothing = self.add("Cast", self.add("IsNaN", asked), to=7)
+        rows = self.add("ReduceMin", nothing, self.constant(np.array([1])), keepdims=1)
+        return self.add("Where", self.add("Cast", rows, to=9), self.constant(np.array(0.0)), asked)
+
     def where_asked(self, asked: str, actions: str, others: str) -> str:
         """
         :param asked: commands ``(n, n_parts)``
@@ -128,7 +137,8 @@ def forest_model(policy: BehaviorPolicy) -> tuple[Any, list[dict[str, Any]]]:
         columns = [policy.command_space.names.index(name) for name in own.command_space.names]
         asked = graph.add("Gather", "command", graph.constant(np.array(columns)), axis=1)
         precision = forest.graph.input[0].type.tensor_type.elem_type  # double where inputs are scaled
-        inputs = _inputs(graph, policy.observation_space, own.command_space, asked, precision)
+        read = graph.known(asked) if len(exported) > 1 else asked  # other rows are decided by another one
+        inputs = _inputs(graph, policy.observation_space, own.command_space, read, precision)
         found = graph.include(forest, inputs, f"{prefix}forest.")
         put_out = _discrete if "probabilities" in found else _continuous
         actions, distribution, rule = put_out(graph, own, found)

@@ -22,12 +22,18 @@ class Session:
 
     :param path: ONNX file that :func:`~sb3_udrl.deploy.export_policy` wrote
     :raises ValueError: if it is another file
+    :raises FileNotFoundError: if there is none
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"path={str(path)!r}: there is no such file")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.onnx = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self.onnx = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of many kinds
+            raise ValueError(f"path={str(path)!r} is no ONNX file, or damaged: {error}") from error
         written = self.onnx.get_modelmeta().custom_metadata_map.get("sb3_udrl")
         if written is None:
             raise ValueError(f"path={str(path)!r}: this file says nothing of commands, export_policy did not write it")

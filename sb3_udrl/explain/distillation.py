@@ -97,10 +97,14 @@ def distill(
     :param inputs: indices of the inputs that the tree may look at, as in :func:`~sb3_udrl.explain.input_names`; all if None
     :raises ValueError: if an argument is out of its range
     """
-    for name, value, least in (("max_leaf_nodes", max_leaf_nodes, 2), ("n_rounds", n_rounds, 1)):
+    numbers = {"n_rounds": n_rounds, "n_episodes": n_episodes, "n_eval_episodes": n_eval_episodes}
+    for name, value, least in (("max_leaf_nodes", max_leaf_nodes, 2), *((name, n, 1) for name, n in numbers.items())):
         if value < least:
             raise ValueError(f"{name}={value}: must be at least {least}")
     teacher = policy_of(model)
+    n_inputs = len(_columns(teacher, None))
+    if inputs is not None and not (len(inputs) and all(0 <= i < n_inputs for i in inputs)):
+        raise ValueError(f"inputs={list(inputs)}: give at least one index, each from 0 to {n_inputs - 1}")
     env.seed(seed)
     rng = np.random.default_rng(seed)
     situations = play(teacher, env, n_episodes, command=command)

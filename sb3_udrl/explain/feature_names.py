@@ -37,7 +37,8 @@ def feature_names(env: VecEnv | gym.Env[Any, Any]) -> list[str]:
     A name for every number of an observation, the parts of a dictionary one after the other.
 
     Gymnasium has no convention for it. An environment with an attribute ``feature_names``, a list of texts, is taken at its
-    word; some environments of Gymnasium are known; else it is the key of the dictionary, or ``observation``, with the index.
+    word, with indices where two are the same; some environments of Gymnasium are known; else it is the key of the dictionary,
+    or ``observation``, with the index.
 
     :param env: the environment
     :return: as many names as an observation has numbers
@@ -48,7 +49,8 @@ def feature_names(env: VecEnv | gym.Env[Any, Any]) -> list[str]:
     if own is not None:
         if len(own) != len(by_space):
             raise ValueError(f"the environment has {len(own)} feature_names, and observations of {len(by_space)} numbers")
-        return [str(name) for name in own]
+        names = [str(name) for name in own]
+        return [name if names.count(name) == 1 else f"{name} [{i}]" for i, name in enumerate(names)]
     known = _KNOWN.get(env_id.rpartition("/")[2].partition("-v")[0], ())
     return list(known) if len(known) == len(by_space) else by_space
 

@@ -67,7 +67,7 @@ def permutation_importance(
     :param seed: of the shuffles
     :param most: look closely at only so many parts of an observation: those that change most in a first look, one shuffle over
         few situations; by default at all
-    :raises ValueError: if there are not as many names as numbers in an observation, or no repeats
+    :raises ValueError: if there are not as many different names as numbers in an observation, or no repeats
     """
     if n_repeats < 1:
         raise ValueError(f"n_repeats={n_repeats}: must be at least 1")
@@ -150,6 +150,8 @@ def _observation_parts(space: spaces.Space[Any], names: list[str] | None) -> lis
     every = names_by_space(space)
     if names is not None and len(names) != len(every):
         raise ValueError(f"names has {len(names)} entries, and an observation {len(every)} numbers")
+    if names is not None and len(set(names)) < len(names):
+        raise ValueError(f"names={names}: give each number a name of its own")
     names, parts = names or every, []
     first = 0
     for key, subspace in subspaces:

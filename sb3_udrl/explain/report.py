@@ -117,9 +117,9 @@ class Report:
         found = permutation_importance(self.model, under_all, self.names, most=plots.MOST_INPUTS)
         picture = self._picture("permutation_importance.png", "Permutation importance")
         plots.plot_importance(found.changes, found.names, picture, "Permutation importance", meaning.lower())
-        if len(found.names) < len(self.names):
-            of_command = range(len(self.names), len(self.inputs))
-            self.looked_at = [*(self.names.index(name) for name in found.names if name in self.names), *of_command]
+        of_observation = [self.names.index(name) for name in found.names if name in self.names]
+        if len(of_observation) == plots.MOST_INPUTS < len(self.names):  # pictures count as one part, and stay as they are
+            self.looked_at = [*of_observation, *range(len(self.names), len(self.inputs))]
             self.text.append(
                 f"Of {len(self.names)} numbers of an observation, these are the {plots.MOST_INPUTS} that change most."
             )

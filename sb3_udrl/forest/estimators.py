@@ -97,6 +97,15 @@ def prepare(template: Any, n_outputs: int, seed: int, n_jobs: int, standardize: 
     return make_pipeline(StandardScaler(), fresh) if standardize else fresh
 
 
+def takes_missing(estimator: Any) -> bool:
+    """
+    Whether an estimator takes inputs that are NaN, as scikit-learn's trees do.
+
+    :param estimator: an estimator
+    """
+    return bool(get_tags(estimator).input_tags.allow_nan)
+
+
 def can_grow(template: Any) -> bool:
     """
     Whether an estimator can exchange some of its trees.

@@ -47,7 +47,7 @@ def estimator_graph(policy: ForestPolicy) -> Any:
 
     :param policy: a forest
     :raises ImportError: if skl2onnx is missing
-    :raises ValueError: if nothing was learned yet, or skl2onnx does not know the estimator
+    :raises ValueError: if nothing was learned yet, or skl2onnx does not know the estimator, or a tree of it
     """
     try:
         import skl2onnx
@@ -56,6 +56,11 @@ def estimator_graph(policy: ForestPolicy) -> Any:
     if policy.learned is None:
         raise ValueError("this policy has learned nothing yet: train it first")
     estimator = policy.learned.estimator
+    if len(policy.learned.present) > 1 and policy.command_space.mask_share > 0 and _has_bare_root(estimator):
+        raise ValueError(
+            "a tree of this forest has no branch, and skl2onnx cannot let such a tree of several components pass over parts "
+            "that are not asked for: train it on more episodes, or with a lower min_samples_leaf"
+        )
     options = {"zipmap": False} if policy.head.discrete else None
     inputs = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
     try:
@@ -68,6 +73,12 @@ def estimator_graph(policy: ForestPolicy) -> Any:
     if isinstance(policy.head, DiscreteHead):
         _name_actions(exported, [v + s for v, s in zip(policy.learned.present, policy.head.start, strict=True)])
     return exported
+
+
+def _has_bare_root(estimator: Any) -> bool:
+    """Whether a tree is a leaf alone."""
+    trees = getattr(estimator, "estimators_", [estimator])
+    return any(getattr(getattr(tree, "tree_", None), "node_count", 2) == 1 for tree in trees)
 
 
 def _scale_inputs(exported: Any, scaling: Scaling) -> None:
@@ -110,6 +121,8 @@ def _name_actions(exported: Any, actions: list[NDArray[np.int64]]) -> None:
 
     first = np.cumsum([0, *(len(values) for values in actions[:-1])])
     graph = exported.graph
+    if sum(map(len, actions)) == 1:  # the only action that the data held: skl2onnx puts out its place plus one
+        first -= 1
     graph.initializer.append(numpy_helper.from_array(first.astype(np.int64), "first_places"))
     graph.initializer.append(numpy_helper.from_array(np.concatenate(actions), "actions"))
     graph.node.append(helper.make_node("Add", ["label", "first_places"], ["places"]))

@@ -12,7 +12,15 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
-from sb3_udrl.forest.estimators import can_grow, make_estimator, prepare, rejuvenated, takes_weights, threads
+from sb3_udrl.forest.estimators import (
+    can_grow,
+    make_estimator,
+    prepare,
+    rejuvenated,
+    takes_missing,
+    takes_weights,
+    threads,
+)
 from sb3_udrl.forest.examples import Examples, count_inputs, draw_examples, to_inputs
 from sb3_udrl.forest.heads import ContinuousHead, DiscreteHead, Learned, TorchDraws
 from sb3_udrl.forest.saving import from_bytes, to_bytes
@@ -99,6 +107,11 @@ class ForestPolicy(BehaviorPolicy):
         box = isinstance(action_space, spaces.Box)
         self.head = ContinuousHead(action_space) if box else DiscreteHead(action_space, smoothing)  # type: ignore[arg-type]
         self._template = make_estimator(*self._estimator_or_default(), classifies=not box)
+        if self.command_space.mask_share > 0 and not takes_missing(self._template):
+            raise ValueError(
+                f"estimator={type(self._template).__name__} takes no missing values, as parts are that are not "
+                'asked for: choose commands="relative" or "absolute"'
+            )
         if new_trees is not None and (standardize or not can_grow(self._template)):
             raise ValueError(
                 f"new_trees={new_trees}: only random forests and extra trees of discrete actions, without standardize, can "

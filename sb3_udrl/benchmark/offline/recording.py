@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,9 +115,8 @@ def make_recordings(recordings: list[Recording], n_jobs: int = 1) -> None:
 def _make(recordings: list[Recording]) -> None:
     """Run the commands in a folder of their own, and take over what they made."""
     target = recordings[0].path.parent
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=".partial", dir=target.parent))
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     commands = commands_of(recordings, str(partial))
     for command in commands:
