@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers import make_vec
+from numpy.lib import format as npy
 from probe_envs import Scripted
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
@@ -182,11 +185,52 @@ def test_reading_a_file_copies_no_rows(tmp_path):
         ({"observations": np.zeros((5, 2))}, "not one row for each of the 8 steps"),
         ({"timeouts": np.zeros(7, bool)}, "8 and 7 rows"),
         ({"terminals": np.zeros(8, bool), "timeouts": np.zeros(8, bool)}, "no episode ends"),
+        ({"rewards": np.float64(1)}, "rewards: not one row for each of the 8 steps"),
+        ({"terminals": np.array([0, np.nan, 1, 0, 0, 0, 0, 0])}, "terminals of step 1 is nan: must be true or false"),
+        ({"terminals": np.array(["a"] * 8)}, "terminals of step 0 is 'a': must be true or false"),
+        ({"timeouts": np.full(8, 2)}, "timeouts of step 0 is 2: must be true or false"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_episode(change, message):
     with pytest.raises(ValueError, match=message):
         read_episodes({**DATA, **change}, empty())
+
+
+@pytest.mark.parametrize("kind", [int, float, np.uint8])
+def test_ends_may_be_numbers(kind):
+    numbers = {name: DATA[name].astype(kind) for name in ("terminals", "timeouts")}
+    assert read_episodes({**DATA, **numbers}, empty()).buffer.returns.tolist() == [3, 4, 56]
+
+
+def header_of(shape):
+    """An array that says that it is of a shape, and holds two numbers."""
+    file = io.BytesIO()
+    npy.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "<f8"})
+    return file.getvalue() + bytes(16)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("shape", [(2**60,), (3,), (-2,), (2**40, 2**40)])
+def test_arrays_that_are_not_as_large_as_they_say_are_refused(shape, compression, tmp_path):
+    with zipfile.ZipFile(tmp_path / "data.npz", "w", compression) as archive:
+        archive.writestr("rewards.npy", header_of(shape))
+    with pytest.raises(ValueError, match=r"data\.npz is no \.npz file of arrays: rewards\.npy does not hold"):
+        load_arrays(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [(8, b"\x01", "encrypted"), (10, b"\x61", "compression"), (10, b"\x0e", "data.npz is no .npz file of arrays")],
+)
+def test_archives_that_cannot_be_unpacked_are_refused(place, value, message, tmp_path):
+    """Bytes of the central directory: 8 holds flags, 10 the compression."""
+    np.savez(tmp_path / "data.npz", rewards=np.arange(3.0))
+    content = bytearray((tmp_path / "data.npz").read_bytes())
+    start = content.index(b"PK\x01\x02") + place
+    content[start : start + 1] = value
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_arrays(tmp_path / "data.npz")
 
 
 def test_what_is_missing_or_of_no_known_form_is_named(tmp_path):

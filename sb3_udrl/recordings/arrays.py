@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,17 +48,18 @@ def from_arrays(data: Mapping[str, Any], buffer: EpisodicReplayBuffer) -> tuple[
     missing = sorted({*names, *ENDS} - {"lengths", "truncated", *given})
     if missing:
         raise ValueError(f"the recording has no {', '.join(missing)}, but {', '.join(sorted(given))}")
-    terminals, timeouts = (np.asarray(given[name]).astype(np.bool_).reshape(-1) for name in ENDS)
+    terminals, timeouts = (_ends(name, given[name]) for name in ENDS)
     if len(terminals) != len(timeouts):
         raise ValueError(f"terminals and timeouts have {len(terminals)} and {len(timeouts)} rows: one per step each")
     lasts = np.flatnonzero(terminals | timeouts)
     if len(lasts) == 0:
         raise ValueError("terminals and timeouts are nowhere true: no episode ends, and UDRL learns from whole ones")
     n = int(lasts[-1]) + 1
-    arrays = {name: _typed(given[name][:n], buffer.arrays()[name]) for name in names if name in given}
-    short = sorted(name for name, array in arrays.items() if len(array) != n or len(given[name]) != len(terminals))
+    held = [name for name in names if name in given]
+    short = sorted(name for name in held if np.ndim(given[name]) == 0 or len(given[name]) != len(terminals))
     if short:
         raise ValueError(f"{', '.join(short)}: not one row for each of the {len(terminals)} steps")
+    arrays = {name: _typed(given[name][:n], buffer.arrays()[name]) for name in held}
     lengths = np.diff(lasts, prepend=-1)
     settings = {**buffer.settings(), "buffer_size": max(n, 1), "max_episodes": None}
     settings |= {"n_episodes_added": len(lengths), "n_transitions_added": n}
@@ -68,6 +68,17 @@ def from_arrays(data: Mapping[str, Any], buffer: EpisodicReplayBuffer) -> tuple[
     except ValueError as error:
         raise ValueError(_where(str(error), lengths)) from error
     return stored, len(terminals) - n
+
+
+def _ends(name: str, values: Any) -> NDArray[np.bool_]:
+    """Whether each step is an end; as anything but true and false, a NaN or a text would silently count as one."""
+    ends = np.asarray(values).reshape(-1)
+    plain = ends.dtype.kind in "biuf"
+    wrong = ~np.isin(ends, (0, 1)) if plain else np.ones(len(ends), dtype=np.bool_)
+    if wrong.any():
+        step = int(wrong.argmax())
+        raise ValueError(f"{name} of step {step} is {ends[step].item()!r}: must be true or false, or 1 or 0")
+    return ends.astype(np.bool_)
 
 
 def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,8 +148,10 @@ def load_arrays(path: str | pathlib.Path) -> dict[str, Array]:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             return {name: _load(archive, info, path) for name, info in members.items()}
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
-        raise ValueError(f"{path} is no .npz file of arrays: {error}") from error
+    except (FileNotFoundError, PermissionError, IsADirectoryError, MemoryError):
+        raise
+    except Exception as error:  # damaged archives and headers go wrong in many ways
+        raise ValueError(f"{path} is no .npz file of arrays: {str(error) or type(error).__name__}") from error
 
 
 def _load(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str | pathlib.Path) -> Array:
@@ -147,7 +160,9 @@ def _load(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str | pathlib.P
         shape, by_columns, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(member)
         offset = member.tell()
     if dtype.hasobject:
-        raise ValueError(f"{path}: {info.filename} holds objects, not numbers: loading them could run code")
+        raise ValueError(f"{info.filename} holds objects, not numbers: loading them could run code")
+    if int(np.prod(shape, dtype=object)) * dtype.itemsize != info.file_size - offset or min(shape, default=0) < 0:
+        raise ValueError(f"{info.filename} does not hold {shape} of {dtype} as it says")
     if info.compress_type != zipfile.ZIP_STORED or 0 in shape or not shape:
         with archive.open(info) as member:
             array: Array = npy.read_array(member, allow_pickle=False)
