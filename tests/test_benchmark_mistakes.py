@@ -1,5 +1,8 @@
 """Mistakes in suites and options are one line, found before anything is trained; environments are those that suites name."""
 
+import gzip
+import json
+
 import gymnasium as gym
 import pytest
 import yaml
@@ -8,6 +11,7 @@ from stable_baselines3 import PPO
 from sb3_udrl import UDRL
 from sb3_udrl.benchmark.__main__ import main
 from sb3_udrl.benchmark.checks import check_hyperparams, is_plain
+from sb3_udrl.benchmark.data import COLUMNS
 from sb3_udrl.benchmark.hyperparams import merge
 from sb3_udrl.benchmark.report import file_name
 from sb3_udrl.benchmark.report import main as report
@@ -104,6 +108,27 @@ def test_mistakes_in_the_data_of_a_report(tmp_path, capsys):
             report([str(tmp_path), "--output", str(tmp_path / "out")])
         said = capsys.readouterr().err
         assert ended.value.code == 2 and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv.gz", "commands.csv.gz", "runs.jsonl.gz"])
+def test_a_changed_bit_in_the_data_of_a_report_is_said_in_a_line(suffix, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.yml").write_text(yaml.safe_dump(GOOD))
+    rows = "\n".join([",".join(COLUMNS), *(f"mine,CartPole-v1,udrl,{i},x,1,1,1,greedy,0,{i},1" for i in range(99))])
+    facts = {"status": "complete", "run": "x", "algorithm": "udrl"}
+    for name, text in (("csv.gz", rows), ("commands.csv.gz", rows), ("runs.jsonl.gz", json.dumps(facts) + "\n")):
+        (tmp_path / f"mine.{name}").write_bytes(gzip.compress(text.encode()))
+    content = bytearray((tmp_path / f"mine.{suffix}").read_bytes())
+    content[10] |= 6  # a kind of block that there is not
+    (tmp_path / f"mine.{suffix}").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    for program in (
+        lambda: report([str(tmp_path), "--output", "out"]),
+        lambda: main(["mine.yml", "--output", "results", "--published", str(tmp_path)]),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            program()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and f"mine.{suffix} is damaged" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

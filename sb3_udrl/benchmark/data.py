@@ -10,8 +10,10 @@ row per episode and part of the command.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -241,7 +243,7 @@ def read_episodes(path: str | Path, suite: str) -> pd.DataFrame:
     :param suite: name of the suite
     :return: one row per episode, with the columns ``COLUMNS``
     """
-    return pd.read_csv(Path(path) / f"{suite}.csv.gz", **_AS_WRITTEN)
+    return _table(Path(path) / f"{suite}.csv.gz")
 
 
 def read_commands(path: str | Path, suite: str) -> pd.DataFrame:
@@ -251,7 +253,7 @@ def read_commands(path: str | Path, suite: str) -> pd.DataFrame:
     :return: one row per episode and part of its command, with the columns ``COMMAND_COLUMNS``; none if there is no such file
     """
     file = Path(path) / f"{suite}{COMMANDS}"
-    return pd.read_csv(file, **_AS_WRITTEN) if file.is_file() else pd.DataFrame(columns=COMMAND_COLUMNS)
+    return _table(file) if file.is_file() else pd.DataFrame(columns=COMMAND_COLUMNS)
 
 
 def read_facts(path: str | Path, suite: str) -> list[dict[str, Any]]:
@@ -260,5 +262,17 @@ def read_facts(path: str | Path, suite: str) -> list[dict[str, Any]]:
     :param suite: name of the suite
     :return: what is known of each run but its evaluations; see :func:`run_facts`
     """
-    with gzip.open(Path(path) / f"{suite}.runs.jsonl.gz", "rt") as lines:
-        return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in _unpacked(Path(path) / f"{suite}.runs.jsonl.gz").splitlines()]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(_unpacked(path)), **_AS_WRITTEN)
+
+
+def _unpacked(path: Path) -> bytes:
+    """What is in an archive; a damaged one is a ``ValueError``."""
+    packed = path.read_bytes()
+    try:
+        return gzip.decompress(packed)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
