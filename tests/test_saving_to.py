@@ -1,5 +1,6 @@
 """A folder's copy at an address: complete files alone, each once, and none is lost while the address cannot be reached."""
 
+import json
 import os
 import sys
 import threading
@@ -87,8 +88,9 @@ def test_what_changes_while_it_is_sent_waits(tmp_path: Path, address: str, monke
 def test_a_damaged_journal_sends_all_again(tmp_path: Path, address: str) -> None:
     aged(tmp_path / "model.zip", "x")
     send_all(Mirror(tmp_path, address))
-    (tmp_path / mirror.JOURNAL).write_text("{")
-    assert send_all(Mirror(tmp_path, address)) == ["model.zip"]
+    for damaged in ("{", "5", json.dumps({address: [1]}), json.dumps({address: {"model.zip": 1}}), "[" * 100_000):
+        (tmp_path / mirror.JOURNAL).write_text(damaged)
+        assert send_all(Mirror(tmp_path, address)) == ["model.zip"]
 
 
 def test_the_context_sends_all_there_is(tmp_path: Path, address: str) -> None:

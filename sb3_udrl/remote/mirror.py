@@ -42,10 +42,11 @@ class Mirror:
     def _noted(self) -> dict[str, dict[str, State]]:
         """What the journal says; nothing if it is damaged: then all goes out again."""
         try:
-            noted = json.loads((self.folder / JOURNAL).read_text())
-            return noted if isinstance(noted, dict) else {}
-        except (FileNotFoundError, ValueError):
+            noted = json.loads((self.folder / JOURNAL).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
+        sent = noted.items() if isinstance(noted, dict) else ()
+        return {address: states for address, states in sent if isinstance(states, dict)}
 
     def waiting(self) -> dict[str, State]:
         """Files that have changed since they went out, by their names relative to the folder."""
@@ -89,7 +90,7 @@ class Mirror:
             self._sent[name] = state
             noted = {**self._noted(), self.address: self._sent}
             with written_at_once(self.folder / JOURNAL) as target:
-                target.write_text(json.dumps(noted))
+                target.write_text(json.dumps(noted), encoding="utf-8")
 
 
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
