@@ -61,6 +61,17 @@ def test_it_draws_the_evaluations_of_the_zoo(folder, tmp_path, capsys):
     assert "asked for returns from 10 to 30" in capsys.readouterr().out
 
 
+def test_evaluations_that_are_cut_off_cost_the_learning_curve_alone(folder, tmp_path, capsys):
+    np.savez(folder / "evaluations.npz", timesteps=np.array([10, 20]), results=np.ones((2, 3)))
+    whole = (folder / "evaluations.npz").read_bytes()
+    (folder / "evaluations.npz").write_bytes(whole[: len(whole) // 2])
+    run(folder, "--output", str(tmp_path))
+    (folder / "evaluations.npz").unlink()
+    assert {file.name for file in tmp_path.iterdir()} == PICTURES
+    printed = capsys.readouterr().out
+    assert "no learning curve" in printed and "evaluations.npz" in printed and f"pictures are in {tmp_path}" in printed
+
+
 def test_pictures_lie_beside_the_model_unless_told_otherwise(folder):
     run(folder)
     assert (folder / "command_following.png").exists()

@@ -17,6 +17,7 @@ from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.evaluation.film import film, side_by_side, steps_per_second, write_gif
 from sb3_udrl.evaluation.following import PartFollowing, command_following, commands_to_show, run_commands
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
+from sb3_udrl.recordings.arrays import load_arrays
 from sb3_udrl.remote.command_line import add_save_to, saving_to
 
 
@@ -99,10 +100,13 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             print(f"  no film, since {args.env} cannot be shown on this machine: {one_line(error)}")
     evaluations = args.model.parent / "evaluations.npz"
     if evaluations.exists():
-        with np.load(evaluations) as logged:
-            plot_learning_curve(
-                logged["timesteps"], logged["results"], output / "learning_curve.png", f"UDRL on {args.env}: learning"
-            )
+        try:
+            logged = load_arrays(evaluations)
+            steps, results = logged["timesteps"], logged["results"]
+        except (ValueError, KeyError) as error:  # SB3 does not write it at once: a training may have been killed, or be at it
+            print(f"  no learning curve: {one_line(error)}")
+        else:
+            plot_learning_curve(steps, results, output / "learning_curve.png", f"UDRL on {args.env}: learning")
     print(f"  pictures are in {output}")
 
 

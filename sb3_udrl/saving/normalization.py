@@ -79,7 +79,8 @@ def load_normalization(path: str | pathlib.Path, env: VecEnv) -> VecNormalize:
         settings |= {"norm_obs": bool(state["norm_obs"]), "norm_obs_keys": keys if keys is None else [*map(str, keys)]}
         statistics = _statistics(state["obs_rms"]) if settings["norm_obs"] else {}
     except Exception as error:  # damaged pickles go wrong in many ways
-        raise ValueError(f"{path}: is no file of VecNormalize.save, or damaged: {error or type(error).__name__}") from error
+        what = str(error) or type(error).__name__
+        raise ValueError(f"{path}: is no file of VecNormalize.save, or damaged: {what}") from error
     try:
         wrapped = VecNormalize(env, training=False, norm_reward=False, **settings)
     except (KeyError, ValueError) as error:
