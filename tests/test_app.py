@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from app_models import LENGTH, trained, write_models
+from helpers import tiny_model
 from PIL import Image
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 
 from sb3_udrl.app import __main__ as command_line
 from sb3_udrl.app.episode import PlayedEpisode
@@ -100,7 +102,20 @@ def test_a_missing_extra_is_named(folder, monkeypatch):
         open_model(listed(folder, "forest"))
 
 
-def test_wrappers_of_others_and_pickles_are_refused(folder):
+def test_statistics_of_observations_are_read(tmp_path):
+    env = VecNormalize(make_vec_env("CartPole-v1", seed=0))
+    model = tiny_model(env).learn(200)
+    model.save(tmp_path / "normalized.zip")
+    env.save(str(tmp_path / "vecnormalize.pkl"))
+    (tmp_path / "normalized.json").write_text(json.dumps({"env_id": "CartPole-v1"}))
+    found = listed(tmp_path, "normalized")
+    opened = open_model(found._replace(settings=found.settings._replace(vec_normalize=tmp_path / "vecnormalize.pkl")))
+    normalize = unwrap_vec_normalize(opened.env)
+    np.testing.assert_allclose(normalize.obs_rms.mean, env.obs_rms.mean)
+    assert not normalize.training
+
+
+def test_wrappers_of_others_are_refused(folder):
     network = listed(folder, "network")
     foreign = network._replace(settings=network.settings._replace(env_wrapper=[{"os.system": {"x": 1}}]))
     with pytest.raises(CannotOpen, match=r"needs os.system: the demo imports only"):
@@ -108,9 +123,6 @@ def test_wrappers_of_others_and_pickles_are_refused(folder):
     function = network._replace(settings=network.settings._replace(env_wrapper="gymnasium.make"))
     with pytest.raises(CannotOpen, match=r"gymnasium.make: is no Wrapper"):
         open_model(function)
-    pickled = network._replace(settings=network.settings._replace(vec_normalize=folder / "vecnormalize.pkl"))
-    with pytest.raises(CannotOpen, match="pickle"):
-        open_model(pickled)
     with pytest.raises(CannotOpen, match="'dqn'"):
         open_model(network._replace(algo="dqn"))
 

@@ -172,6 +172,14 @@ def test_exclude_and_include(model, tmp_path):
     loaded = UDRL.load(tmp_path / "model", device=DEVICE, batch_size=9)
     assert loaded.batch_size == 9
     assert loaded.replay_buffer.n_episodes == model.replay_buffer.n_episodes
+    assert loaded.replay_buffer.buffer_size == model.buffer_size
+
+
+def test_a_buffer_that_comes_along_gets_the_size_that_is_asked_for(model, tmp_path):
+    model.save(tmp_path / "model", include=["replay_buffer"])
+    loaded = UDRL.load(tmp_path / "model", make_vec(Scripted, 2), device=DEVICE, buffer_size=40)
+    assert loaded.replay_buffer.buffer_size == 40
+    assert loaded.learn(64).replay_buffer.n_transitions <= 40
 
 
 def test_custom_objects(model, tmp_path):

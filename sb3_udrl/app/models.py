@@ -148,11 +148,6 @@ def further_environment(opened: Opened, listed: Listed) -> VecEnv:
 
 def _environment(listed: Listed, env_id: str, seed: int, n_envs: int, shown: bool) -> VecEnv:
     settings = listed.settings
-    if settings.vec_normalize is not None:
-        raise CannotOpen(
-            f"{listed.name} was trained under VecNormalize, whose statistics SB3 keeps in a pickle, which the demo does not "
-            "load: train without it, networks standardize observations by themselves"
-        )
     untrusted = untrusted_code(settings)
     if untrusted:
         known = ", ".join(KNOWN_PACKAGES)

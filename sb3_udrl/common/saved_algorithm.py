@@ -111,6 +111,8 @@ class SavedAlgorithm(BaseAlgorithm):
                 raise ValueError(f"{path} is not a model that {cls.__name__} can load: {_sentence(error)}") from error
         if "guidance" in kwargs:  # else that of the saved weights
             cast(CommandedModel, model).policy.guidance = kwargs["guidance"]
+        if "buffer_size" in kwargs:  # else that of the saved episodes, if there are any
+            cast(CommandedModel, model).replay_buffer.buffer_size = cast(CommandedModel, model).buffer_size
         return model
 
     def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto") -> None:
