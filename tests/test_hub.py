@@ -10,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from gymnasium.wrappers import TimeAwareObservation
 from helpers import tiny_model
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecFrameStack
 
 from sb3_udrl import UDRL, hub
 from sb3_udrl.hub.__main__ import main, zoo_command
-from sb3_udrl.hub.card import id_with_module, install_line
+from sb3_udrl.hub.card import id_with_module, install_line, wrappers_of
 
 FILES = {"README.md", "command_following.png", "model.zip", "replay.mp4", "results.json"}
 
@@ -138,6 +140,17 @@ def test_ids_in_cards_are_found_in_a_new_process():
 
 
 @pytest.mark.slow
+def test_the_card_says_how_the_environment_was_wrapped(stand_in):
+    plain = make_vec_env("CartPole-v1", env_kwargs={"render_mode": "rgb_array"}, wrapper_class=TimeAwareObservation)
+    env = VecFrameStack(plain, 2)
+    paths = wrappers_of(env)
+    assert [path.rpartition(".")[2] for path in paths] == ["TimeAwareObservation", "VecFrameStack"]
+    model = tiny_model(env, learning_starts=100).learn(200)
+    hub.push(model, "someone/wrapped", env, "CartPole-v1", n_episodes=1)
+    card = stand_in["someone/wrapped"]["README.md"].decode()
+    assert f"Wrap the environment as in training before you load the model: by `{paths[0]}`, then `{paths[1]}`." in card
+
+
 def test_a_saved_model_is_pushed_by_the_command_line(stand_in, env, tmp_path, capsys):
     tiny_model(env, seed=0, commands="relative").learn(600).save(tmp_path / "model")
     main(["push", str(tmp_path / "model.zip"), "someone/relative", "--env", "CartPole-v1", "--episodes", "1", "--sampled"])

@@ -6,9 +6,11 @@ import re
 from typing import NamedTuple
 
 import gymnasium as gym
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from sb3_udrl.evaluation.following import PartFollowing
 
+_FROM_SB3 = ("Monitor", "VecTransposeImage")  # which it puts around environments by itself
 _EXTRAS = {"classic_control": "classic-control", "toy_text": "toy-text", "box2d": "box2d", "mujoco": "mujoco"}
 
 
@@ -28,6 +30,7 @@ class Facts(NamedTuple):
     :param curve: what was asked for and achieved
     :param shown: the commands of the video, in words
     :param made_by: the command that made the model, if it is known
+    :param wrappers: import paths of the wrappers that were put on the environment, the innermost first
     """
 
     repo_id: str
@@ -42,6 +45,7 @@ class Facts(NamedTuple):
     curve: PartFollowing
     shown: list[str]
     made_by: str | None
+    wrappers: list[str]
 
 
 def model_card(facts: Facts) -> str:
@@ -95,6 +99,21 @@ def id_with_module(env_id: str) -> str:
     return f"sb3_udrl.envs:{env_id}" if "sb3_udrl." in repr(gym.envs.registry.get(env_id)) else env_id
 
 
+def wrappers_of(env: VecEnv) -> list[str]:
+    """
+    Import paths of the wrappers that the user put on an environment, the innermost first.
+
+    :param env: the environment
+    """
+    spec = env.get_attr("spec", 0)[0] if env.has_attr("spec") else None
+    paths = [wrapper.entry_point.replace(":", ".") for wrapper in (spec.additional_wrappers if spec is not None else ())]
+    around = []
+    while isinstance(env, VecEnvWrapper):
+        around.append(f"{type(env).__module__}.{type(env).__qualname__}")
+        env = env.venv
+    return [path for path in [*paths, *reversed(around)] if path.rpartition(".")[2] not in _FROM_SB3]
+
+
 def _text(facts: Facts) -> str:
     actions = "the most likely actions" if facts.deterministic else "drawn actions"
     rows = "\n".join(
@@ -103,6 +122,8 @@ def _text(facts: Facts) -> str:
     )
     unit = facts.part if facts.part != "advantage" else "advantage, in standard deviations"
     achieved_part = facts.part if facts.part != "advantage" else "return"
+    paths = ", then ".join(f"`{path}`" for path in facts.wrappers)
+    wrapped = f"Wrap the environment as in training before you load the model: by {paths}.\n\n" if paths else ""
     made_by = f"```bash\n{facts.made_by}\n```" if facts.made_by else "It was not recorded which command made it."
     return f"""# {facts.algorithm} on {facts.env_id}
 
@@ -126,7 +147,7 @@ model = hub.load("{facts.repo_id}", env)
 print(evaluate_policy(model, env, 10, deterministic={facts.deterministic}))
 ```
 
-The file holds no pickles, and loading it runs no code.
+{wrapped}The file holds no pickles, and loading it runs no code.
 
 ## Does it obey?
 

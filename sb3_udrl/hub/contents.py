@@ -14,7 +14,7 @@ from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation import evaluate_policy, run_commands
 from sb3_udrl.evaluation.following import PartFollowing, commands_to_show
 from sb3_udrl.evaluation.plots import plot_command_following, plot_relative_commands
-from sb3_udrl.hub.card import Facts, model_card
+from sb3_udrl.hub.card import Facts, model_card, wrappers_of
 from sb3_udrl.hub.video import write_video
 
 MODEL, PICTURE, VIDEO, RESULTS, CARD = "model.zip", "command_following.png", "replay.mp4", "results.json", "README.md"
@@ -101,6 +101,7 @@ def write_contents(
         curve,
         [describe(shown.rows([i])) for i in range(len(shown))],
         made_by,
+        wrappers_of(env),
     )
     (folder / CARD).write_text(model_card(facts), encoding="utf-8")
 
