@@ -235,6 +235,22 @@ def test_the_callback_waits_for_the_first_episode():
     assert callback.last_result is None
 
 
+@pytest.mark.parametrize("eval_freq", [0, -1])
+def test_the_callback_may_never_evaluate(eval_freq):
+    callback = CommandFollowingCallback(make_vec(Scripted), eval_freq, {"return": [1.0]})
+    tiny_model(make_vec(Scripted)).learn(64, callback=callback)
+    assert callback.last_result is None
+
+
+@pytest.mark.parametrize("n_episodes", [0, -1])
+def test_each_command_needs_an_episode(n_episodes):
+    env = make_vec(Scripted)
+    with pytest.raises(ValueError, match=f"n_episodes={n_episodes}: must be at least 1"):
+        command_following(tiny_model(env), env, [1.0], n_episodes=n_episodes)
+    with pytest.raises(ValueError, match=f"n_episodes={n_episodes}: must be at least 1"):
+        CommandFollowingCallback(env, n_episodes=n_episodes)
+
+
 def test_relative_commands_have_no_return_to_compare_with():
     env = make_vec(Scripted, lengths=(2,))
     model = tiny_model(env, commands="relative")

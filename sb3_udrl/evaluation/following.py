@@ -220,12 +220,19 @@ def command_following(
     :param n_episodes: episodes per command
     :param deterministic: the most likely actions instead of draws
     :param guidance: how strongly commands are insisted on, as for ``predict``
-    :raises ValueError: if values are not equally long, or there are none, or the model does not take such commands
+    :raises ValueError: if values are not equally long, or there are none, or the model does not take such commands; if
+        ``n_episodes`` is not positive
     """
+    _check_episodes(n_episodes)
     checked = _checked(model.command_space, command, desired_horizons)
     repeated = checked.rows(np.repeat(np.arange(len(checked)), n_episodes))
     achieved = run_commands(model, env, repeated, deterministic, guidance)
     return CommandFollowing(checked, {name: sums.reshape(-1, n_episodes) for name, sums in achieved.items()})
+
+
+def _check_episodes(n_episodes: int) -> None:
+    if n_episodes < 1:
+        raise ValueError(f"n_episodes={n_episodes}: must be at least 1")
 
 
 def _checked(space: CommandSpace, command: Any, desired_horizons: Any = None) -> Command:
@@ -289,11 +296,12 @@ class CommandFollowingCallback(EventCallback):
     Logs during training how well commands are followed, as ``command_following/*``.
 
     :param eval_env: environment to play in
-    :param eval_freq: calls of the callback between two evaluations
+    :param eval_freq: calls of the callback between two evaluations; 0 for none
     :param commands: what is asked for, as for :func:`command_following`; by default a grid over the stored episodes
     :param n_episodes: episodes per command
     :param deterministic: the most likely actions instead of draws
     :param verbose: verbosity level
+    :raises ValueError: if ``n_episodes`` is not positive
     """
 
     model: Any
@@ -308,6 +316,7 @@ class CommandFollowingCallback(EventCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(None, verbose)
+        _check_episodes(n_episodes)
         self.eval_env, self.eval_freq, self.commands = eval_env, eval_freq, commands
         self.n_episodes, self.deterministic = n_episodes, deterministic
         self.last_result: CommandFollowing | None = None
@@ -320,7 +329,9 @@ class CommandFollowingCallback(EventCallback):
             _checked(self.model.command_space, self.commands)
 
     def _on_step(self) -> bool:
-        if self.n_calls % self.eval_freq != 0 or (self.commands is None and not len(self.model.policy.experience.known())):
+        if self.eval_freq <= 0 or self.n_calls % self.eval_freq != 0:
+            return True
+        if self.commands is None and not len(self.model.policy.experience.known()):
             return True
         sync_envs_normalization(self.training_env, self.eval_env)
         commands = experienced_commands(self.model) if self.commands is None else self.commands
