@@ -134,6 +134,12 @@ def test_what_learned_from_pictures_plays_in_their_environment(channels_last, en
         ("train there.npz --output x --params batch_size", "NAME:VALUE"),
         ("train there.npz --output x --best 2", "best=2"),
         ("train there.npz --output x --policy Nothing", "Nothing"),
+        ("train there.npz --output x --params device:nope", "--params device: "),
+        ("train there.npz --output x --params learning_rate:abc", "--params learning_rate: "),
+        ("train there.npz --output x --params observation_space:1", "observation_space is that of the recording"),
+        ("train there.npz --output .", "--output .: is a folder"),
+        ("record --env CartPole-v1 --output .", "--output .: is a folder"),
+        ("record --env CartPole-v1 --output ..", "--output ..: is a folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(tmp_path, monkeypatch, capsys, arguments, message):
@@ -146,6 +152,24 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path, monkeypatch, capsys, argument
         main(arguments.split())
     assert end.value.code == 2 and message in capsys.readouterr().err.splitlines()[-1]
     assert (tmp_path / "there.npz").read_bytes() == before and not list(tmp_path.glob("x*"))
+
+
+@pytest.mark.parametrize("place", ["a_file/y", "a_folder"])
+def test_where_nothing_can_be_written_nothing_is_played_or_learned(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main("record --env CartPole-v1 --output there --steps 1".split())
+    (tmp_path / "a_file").touch()
+    for suffix in (".zip", ".npz"):
+        (tmp_path / f"a_folder{suffix}").mkdir()
+    monkeypatch.setattr("sb3_udrl.recordings.command_line.record_model", None)
+    monkeypatch.setattr(UDRL, "learn_from", None)
+    append = " --append" if place == "a_folder" else ""
+    for arguments in (f"train there.npz --output {place}", f"record --env CartPole-v1 --output {place}{append}"):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments.split())
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and f"--output {place}" in said and said.count("\n") == 1
 
 
 def test_evaluate_is_the_report(capsys):

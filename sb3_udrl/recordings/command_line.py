@@ -20,6 +20,7 @@ from sb3_udrl.recordings.play import RandomActions, record_model
 from sb3_udrl.recordings.read import Recorded, read_episodes
 from sb3_udrl.recordings.sources import Spaces, as_models_have, open_recording, recorded_spaces
 from sb3_udrl.remote.command_line import add_save_to, send_file
+from sb3_udrl.saving.files import check_can_be_written
 
 DESCRIPTION = "Recorded episodes: made of a saved model or of random actions, looked at, and learned from."
 DATA = "an .npz file, also at an address such as s3://..., the id of a Minari data set, or a folder of a Hugging Face data set"
@@ -64,7 +65,7 @@ def _add_record(commands: Any) -> argparse.ArgumentParser:
 
 
 def _record(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    output = args.output if args.output.suffix else args.output.with_suffix(".npz")
+    output = _output(parser, args, ".npz")
     if output.exists() and not args.append:
         fail(parser, f"--output {output}: is there already; give --append to add to it, or another name")
     if args.model is not None:
@@ -78,12 +79,28 @@ def _record(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         except MISTAKES as error:
             fail(parser, f"--env {args.env}: {one_line(error)}")
         model = RandomActions(env.action_space, args.seed)  # type: ignore[assignment]
+    _check_can_be_written(parser, output)
     try:
         buffer = record_model(model, env, args.steps, output, args.greedy, args.append)
     except (OSError, ValueError) as error:
         fail(parser, f"--steps {args.steps} --output {output}: {one_line(error)}")
     print(f"{output}\n{describe_recording(Recorded(buffer, 0))}")
     send_file(parser, output, args.save_to)
+
+
+def _output(parser: argparse.ArgumentParser, args: argparse.Namespace, suffix: str) -> Path:
+    """The file to write."""
+    output: Path = args.output
+    if output.name in ("", ".."):
+        fail(parser, f"--output {output}: is a folder: name a file in it")
+    return output if output.suffix else output.with_suffix(suffix)
+
+
+def _check_can_be_written(parser: argparse.ArgumentParser, output: Path) -> None:
+    try:
+        check_can_be_written(output)
+    except OSError as error:
+        fail(parser, f"--output {output}: {one_line(error)}")
 
 
 def _algorithms() -> dict[str, Any]:
@@ -170,6 +187,8 @@ def _named_value(text: str) -> tuple[str, Any]:
     name, colon, value = text.partition(":")
     if not colon:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME:VALUE")
+    if name in ("env", "observation_space", "action_space"):
+        raise argparse.ArgumentTypeError(f"{name} is that of the recording, or of --env")
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -177,6 +196,7 @@ def _named_value(text: str) -> tuple[str, Any]:
 
 
 def _train(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    output = _output(parser, args, ".zip")
     data, (observation_space, action_space) = _opened(parser, args)
     try:
         model = LEARN_FROM_RECORDINGS[args.algo](
@@ -191,12 +211,14 @@ def _train(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
                 **dict(args.params),
             }
         )
-    except (TypeError, ValueError, NotImplementedError, KeyError) as error:
-        fail(parser, one_line(error))
+    except Exception as error:  # arguments of another type go wrong in many ways
+        given = f"--params {' '.join(name for name, _ in args.params)}: " if args.params else ""
+        fail(parser, f"{given}{one_line(error)}")
+    _check_can_be_written(parser, output)
     try:
         model.learn_from(data, args.gradient_steps, best=args.best, progress_bar=args.progress)
     except ValueError as error:
         fail(parser, f"{args.data}: {one_line(error)}")
-    model.save(args.output)
-    print(f"{args.output}: asks for {describe(model.policy.own_command())}, unless it is told what to do")
-    send_file(parser, args.output if args.output.suffix else args.output.with_suffix(".zip"), args.save_to)
+    model.save(output)
+    print(f"{output}: asks for {describe(model.policy.own_command())}, unless it is told what to do")
+    send_file(parser, output, args.save_to)

@@ -59,6 +59,22 @@ def written_at_once(path: str | pathlib.Path | io.BufferedIOBase, suffix: str = 
         os.replace(partial, final)
 
 
+def check_can_be_written(path: str | pathlib.Path, suffix: str = "") -> None:
+    """
+    Find out before the work whether its result can be written: makes the folder, and leaves no file. Addresses are not tried.
+
+    :param path: path or address, as for :func:`written_at_once`
+    :param suffix: appended to a path that has none, if given
+    :raises OSError: if nothing can be written there
+    """
+    with suppress(_OnlyTried), written_at_once(path, suffix):
+        raise _OnlyTried
+
+
+class _OnlyTried(Exception):
+    """Nothing was to be written."""
+
+
 def _is_there(final: pathlib.Path) -> bool:
     """Whether there is a file already; complains if it must not be replaced, since ``os.replace`` would do so silently."""
     try:
