@@ -16,7 +16,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 import sb3_udrl.envs  # noqa: F401
-from sb3_udrl import UDRL
+from sb3_udrl import UDRL, UDRLPG
 from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
 from sb3_udrl.evaluation.environments import N_ENVS, Settings, make_evaluation_env, read_yaml, settings_beside
 from sb3_udrl.evaluation.report import main as report
@@ -186,6 +186,19 @@ def test_another_environment_than_that_of_the_training_may_be_named(package, tmp
     (tmp_path / "config.yml").write_text("frame_stack: null")
     (tmp_path / "args.yml").write_text("env: Missing-v0\nenv_kwargs:\ngym_packages: []")
     assert loaded(tmp_path / "model.zip", "--env", "CartPole-v1")[1].num_envs == N_ENVS
+
+
+def test_the_algorithm_is_that_which_the_zoo_noted(tmp_path, capsys):
+    UDRLPG("MlpPolicy", "CartPole-v1", device="cpu").save(tmp_path / "model.zip")
+    said = refused(capsys, tmp_path / "model.zip", "--env", "CartPole-v1")
+    assert "(taken for a model of udrl: if it is none, name another by --algo)" in said
+    (tmp_path / "config.yml").write_text("n_envs: 1")
+    for algo in ("udrlpg", "udrl", "ppo"):
+        (tmp_path / "args.yml").write_text(f"env: CartPole-v1\nalgo: {algo}")
+        assert isinstance(loaded(tmp_path / "model.zip", "--algo", "udrlpg")[0], UDRLPG)
+    assert "says algo=ppo, this program takes udrl, udrlpg" in refused(capsys, tmp_path / "model.zip")
+    (tmp_path / "args.yml").write_text("env: CartPole-v1\nalgo: udrlpg")
+    assert isinstance(loaded(tmp_path / "model.zip")[0], UDRLPG)
 
 
 # What files beside a model may do
@@ -385,6 +398,7 @@ def test_yaml_runs_no_code_and_its_mistakes_are_one_line(text, message, tmp_path
         ("args.yml", "gym_packages: 5"),
         ("args.yml", "gym_packages: [1]"),
         ("args.yml", "env: [1]"),
+        ("args.yml", "algo: 5"),
     ],
 )
 def test_settings_of_another_type_are_named(name, text, tmp_path):

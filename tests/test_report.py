@@ -101,6 +101,26 @@ def test_models_with_relative_commands(tmp_path, capsys):
     assert {file.name for file in tmp_path.iterdir()} == {"CartPole-v1.zip", "relative_commands.png"}
 
 
+@pytest.mark.parametrize(
+    ("commands", "arguments", "message"),
+    [
+        ("any", ["--episodes", "0"], "--episodes 0: must be at least 1"),
+        ("any", ["--returns", "nan", "100"], "--returns nan 100.0: must be finite"),
+        ("any", ["--horizons", "1", "inf"], "--horizons 1.0 inf: must be finite"),
+        ("any", ["--horizons", "0", "5"], "horizon=0.0: must be at least 1"),
+        ("relative", ["--horizons", "10", "20"], "--horizons: this model, which takes advantage,"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_is_played(commands, arguments, message, tmp_path, capsys):
+    tiny_model("CartPole-v1", commands=commands).learn(100).save(tmp_path / "CartPole-v1")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run(tmp_path, *arguments)
+    printed = capsys.readouterr()
+    assert ended.value.code == 2 and message in printed.err.splitlines()[-1] and "greedy" not in printed.out
+    assert [file.name for file in tmp_path.iterdir()] == ["CartPole-v1.zip"]
+
+
 def test_it_repeats(folder, capsys):
     outputs = []
     for _ in range(2):

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.algorithms import ALGORITHMS
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
-from sb3_udrl.evaluation.command_line import MISTAKES
+from sb3_udrl.evaluation.command_line import DEFAULT_ALGO, MISTAKES
 from sb3_udrl.evaluation.environments import (
     KNOWN_PACKAGES,
     Settings,
@@ -85,7 +85,7 @@ def _listed(folder: Path, path: Path) -> Listed:
     made_by = noted.get("made_by") or (zoo_command(args) if args else None)
     if settings.env_id is None and noted.get("env_id"):
         settings = settings._replace(env_id=str(noted["env_id"]))
-    return Listed(name, path, str(noted.get("algo") or args.get("algo") or "udrl"), settings, made_by)
+    return Listed(name, path, str(noted.get("algo") or settings.algo or DEFAULT_ALGO), settings, made_by)
 
 
 def _noted(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.environments import make_evaluation_env, one_line, settings_beside
 from sb3_udrl.saving.trust import Untrusted
 
+DEFAULT_ALGO = "udrl"
 # What a wrong id, module, argument or wrapper of an environment raises
 MISTAKES = (gym.error.Error, ImportError, TypeError, ValueError, AttributeError, AssertionError, OSError)
 
@@ -35,7 +36,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, algorithms: Iterable[st
         help="saved model (.zip); the Zoo's folder beside it says how its environment is made",
     )
     parser.add_argument("--env", help="environment id, also module:id; by default what the Zoo noted beside the model")
-    parser.add_argument("--algo", default="udrl", choices=sorted(algorithms), help="algorithm (default: %(default)s)")
+    default = f"algorithm (default: what the Zoo noted beside the model, or {DEFAULT_ALGO})"
+    parser.add_argument("--algo", choices=sorted(algorithms), help=default)
     parser.add_argument("--seed", type=int, default=0, help="seed of the environment (default: %(default)s)")
     parser.add_argument("--vec-normalize", type=Path, help="statistics of VecNormalize that the model was trained with (.pkl)")
     parser.add_argument(
@@ -55,7 +57,7 @@ def load_model(
     The model and its environment, wrapped as in training, and as the model needs it (images, channels first).
 
     :param parser: where :func:`add_model_arguments` was called
-    :param args: what it parsed; ``args.env`` is filled in
+    :param args: what it parsed; ``args.env`` and ``args.algo`` are filled in
     :param render_mode: of the environments; by default what the Zoo noted, or none
     :return: the model, on the CPU, and eight environments
     :raises SystemExit: if something cannot be loaded, after a line that says what and why
@@ -74,7 +76,7 @@ def load_any_model(
     As :func:`load_model`, of any algorithm.
 
     :param parser: where :func:`add_model_arguments` was called
-    :param args: what it parsed; ``args.env`` is filled in
+    :param args: what it parsed; ``args.env`` and ``args.algo`` are filled in
     :param algorithms: algorithms by name
     :param render_mode: of the environments; by default what the Zoo noted, or none
     """
@@ -94,6 +96,13 @@ def load_any_model(
         settings = settings._replace(env_id=None)
     if args.env is None:
         fail(parser, f"--env is missing, and no args.yml beside {model} says what it was")
+    guessed = ""
+    if args.algo is None and settings.algo is None:
+        args.algo, guessed = DEFAULT_ALGO, f" (taken for a model of {DEFAULT_ALGO}: if it is none, name another by --algo)"
+    elif args.algo is None:
+        args.algo = settings.algo
+        if args.algo not in algorithms:
+            fail(parser, f"args.yml beside {model} says algo={args.algo}, this program takes {', '.join(sorted(algorithms))}")
     if args.vec_normalize is not None:
         settings = settings._replace(vec_normalize=args.vec_normalize)
     if render_mode is not None:
@@ -110,9 +119,24 @@ def load_any_model(
         names = " ".join(error.names)
         fail(parser, f"{model} names {', '.join(error.names)}: if you trust where the file comes from, add --trust {names}")
     except Exception as error:  # damaged files, and those of other algorithms, go wrong in many ways
-        fail(parser, f"{model} with --env {args.env}: {one_line(error)}")
+        fail(parser, f"{model} with --env {args.env}: {one_line(error)}{guessed}")
     assert loaded.env is not None
     return loaded, loaded.env
+
+
+def check_at_least(parser: argparse.ArgumentParser, args: argparse.Namespace, least: Mapping[str, int]) -> None:
+    """
+    Refuse arguments that are too small.
+
+    :param parser: whose program ends then
+    :param args: what it parsed
+    :param least: what is enough, by the name of the argument
+    :raises SystemExit: after a line that names the option, its value and what would do
+    """
+    for name, minimum in least.items():
+        value = getattr(args, name)
+        if value < minimum:
+            parser.error(f"--{name.replace('_', '-')} {value}: must be at least {minimum}")
 
 
 def fail(parser: argparse.ArgumentParser, message: str) -> NoReturn:

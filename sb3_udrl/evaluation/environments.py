@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     :param frame_stack: number of stacked observations; 0 for none
     :param vec_normalize: file with the statistics that observations are standardized with
     :param gym_packages: modules to import first
+    :param algo: name of the algorithm that the model is of, if it is known
     :param trusted: what may be imported besides :data:`KNOWN_PACKAGES`: import paths of wrappers, and modules
     """
 
@@ -41,10 +42,11 @@ class Settings(NamedTuple):
     frame_stack: int = 0
     vec_normalize: Path | None = None
     gym_packages: tuple[str, ...] = ()
+    algo: str | None = None
     trusted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        given = {name: value for name, value in self._asdict().items() if value and name != "env_id"}
+        given = {name: value for name, value in self._asdict().items() if value and name not in ("env_id", "algo")}
         return ", ".join(f"{name}={value}" for name, value in given.items()) or "nothing special"
 
 
@@ -87,6 +89,7 @@ def settings_beside(model: Path) -> tuple[Settings, Path | None]:
         config.get("frame_stack") or 0,
         statistics,
         tuple(args.get("gym_packages") or ()),
+        args.get("algo"),
     )
     return settings, folder
 
@@ -117,6 +120,7 @@ def _are_wrappers(wrappers: Any) -> bool:
 
 _WRAPPERS = (_are_wrappers, "import paths of wrappers, each alone or with its arguments by name")
 _TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "algo": (lambda value: isinstance(value, str), "the name of an algorithm"),
     "env": (lambda value: isinstance(value, str), "the id of an environment"),
     "env_kwargs": (_has_names, "arguments by name"),
     "env_wrapper": _WRAPPERS,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import describe
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
-from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
+from sb3_udrl.evaluation.command_line import add_model_arguments, check_at_least, fail, load_model
 from sb3_udrl.evaluation.environments import one_line
 from sb3_udrl.evaluation.evaluate import evaluate_policy
 from sb3_udrl.evaluation.film import film, side_by_side, steps_per_second, write_gif
@@ -19,6 +21,8 @@ from sb3_udrl.evaluation.following import PartFollowing, command_following, comm
 from sb3_udrl.evaluation.plots import plot_command_following, plot_learning_curve, plot_relative_commands
 from sb3_udrl.recordings.arrays import load_arrays
 from sb3_udrl.remote.command_line import add_save_to, saving_to
+
+_N_COMMANDS = 9
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,14 +41,43 @@ def main(arguments: list[str] | None = None) -> None:
     add_save_to(parser)
     parser.add_argument("--film", action="store_true", help="film three commands side by side, as three_commands.gif")
     args = parser.parse_args(arguments)
+    check_at_least(parser, args, {"episodes": 1})
+    for option, limits in (("--returns", args.returns), ("--horizons", args.horizons)):
+        if limits is not None and not np.isfinite(limits).all():
+            parser.error(f"{option} {limits[0]} {limits[1]}: must be finite")
     model, env = load_model(parser, args, render_mode="rgb_array" if args.film else None)
+    try:
+        command = _commands(args, model)
+    except ValueError as error:
+        fail(parser, one_line(error))
     output = args.output or args.model.parent
     output.mkdir(parents=True, exist_ok=True)
     with saving_to(parser, output, args.save_to):
-        _report(args, model, env, output)
+        _report(args, model, env, command, output)
 
 
-def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, output: Path) -> None:
+def _commands(args: argparse.Namespace, model: CommandedAlgorithm) -> Command:
+    """Commands to look at, a row each: those of the command line, where it names some."""
+    space, experience = model.command_space, model.policy.experience
+    if args.horizons is not None and (experience is None or "horizon" not in space):
+        raise ValueError(f"--horizons: this model, which takes {', '.join(space.names)}, is looked at without: leave it away")
+    if experience is None:
+        return space.make({"advantage": _between(args.returns or (-3, 3))}, _N_COMMANDS)
+    part = experience.names[0]
+    grid = {part: model.policy.experienced(part, _N_COMMANDS) if args.returns is None else _between(args.returns)}
+    if args.horizons is not None:
+        grid["horizon"] = _between(args.horizons)
+    elif not len(experience.known()) and "horizon" in space:  # an older file
+        grid["horizon"] = model.policy.experienced("horizon", _N_COMMANDS)
+    return space.make(Command({**space.nothing(_N_COMMANDS).parts, **grid}), _N_COMMANDS, gaps=True)
+
+
+def _between(limits: Sequence[float]) -> NDArray[np.float64]:
+    low, high = limits
+    return np.linspace(low, high, _N_COMMANDS)
+
+
+def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, command: Command, output: Path) -> None:
     print(f"{args.model} on {args.env}, asked for {describe(model.policy.own_command())}:")
     for name, deterministic in (("greedy", True), ("sampled", False)):
         returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)
@@ -57,26 +90,16 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             f"  score card of {len(card)} episodes of practice: returns from {reach[0]:.1f} to {reach[1]:.1f}, mean error "
             f"{card.error('return', True):.1f} greedy, {card.error('return', False):.1f} sampled"
         )
-    space, experience = model.command_space, model.policy.experience
+    experience = model.policy.experience
     if experience is not None:
         part = experience.names[0]
-        grid = {
-            part: model.policy.experienced(part, 9)
-            if args.returns is None
-            else np.linspace(args.returns[0], args.returns[1], 9)
-        }
-        if args.horizons is not None:
-            grid["horizon"] = np.linspace(args.horizons[0], args.horizons[1], 9)
-        elif not len(experience.known()) and "horizon" in space:  # an older file
-            grid["horizon"] = model.policy.experienced("horizon", 9)
-            if args.returns is None:
-                print("  this file does not say what episodes achieved: give --returns and --horizons to ask for more")
-        command = Command({**space.nothing(9).parts, **grid})
+        if not len(experience.known()) and "horizon" in model.command_space and args.returns is None and args.horizons is None:
+            print("  this file does not say what episodes achieved: give --returns and --horizons to ask for more")
         followings = {}
         for name, deterministic in (("greedy", True), ("sampled", False)):
             followings[name] = following = command_following(model, env, command, None, args.episodes, deterministic).of(part)
             print(
-                f"  {name:8} asked for {part}s from {grid[part][0]:.0f} to {grid[part][-1]:.0f}: mean error "
+                f"  {name:8} asked for {part}s from {command[part][0]:.0f} to {command[part][-1]:.0f}: mean error "
                 f"{following.mean_abs_error:.1f}, R^2 {following.r_squared:.2f}, rank correlation "
                 f"{following.rank_correlation:.2f}, reach {following.reach:.2f}"
             )
@@ -84,12 +107,11 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, ou
             plot_command_following(following, picture, f"UDRL on {args.env}: command following, {name}", part)
         print(asked_against_got(followings, part))
     else:
-        low, high = args.returns or (-3, 3)
-        deviations = np.linspace(low, high, 9)
-        command = space.make({"advantage": np.repeat(deviations, args.episodes)}, 9 * args.episodes)
-        achieved = run_commands(model, env, command)["return"].reshape(-1, args.episodes)
+        deviations = command["advantage"]
+        repeated = command.rows(np.repeat(np.arange(_N_COMMANDS), args.episodes))
+        achieved = run_commands(model, env, repeated)["return"].reshape(-1, args.episodes)
         means = ", ".join(f"{mean:.1f}" for mean in achieved.mean(1))
-        print(f"  commands from {low:.1f} to {high:.1f} deviations: mean returns {means}")
+        print(f"  commands from {deviations[0]:.1f} to {deviations[-1]:.1f} deviations: mean returns {means}")
         plot_relative_commands(
             deviations, achieved, output / "relative_commands.png", f"UDRL on {args.env}: relative commands"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sb3_udrl.evaluation.command_line import add_model_arguments, load_model
+from sb3_udrl.evaluation.command_line import add_model_arguments, check_at_least, load_model
 from sb3_udrl.explain.contributions import explainable
 from sb3_udrl.explain.report import Report
 
@@ -28,9 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--max-leaf-nodes", type=int, default=64, help="size of that tree (default: %(default)s)")
     args = parser.parse_args(arguments)
-    for option, value, least in (("--episodes", args.episodes, 1), ("--max-leaf-nodes", args.max_leaf_nodes, 2)):
-        if value < least:
-            parser.error(f"{option} {value}: must be at least {least}")
+    check_at_least(parser, args, {"episodes": 1, "max_leaf_nodes": 2})
     model, env = load_model(parser, args)
     output = args.output or args.model.parent / "explanation"
     output.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sb3_udrl import hub
-from sb3_udrl.evaluation.command_line import add_model_arguments, fail, load_model
+from sb3_udrl.evaluation.command_line import add_model_arguments, check_at_least, fail, load_model
 from sb3_udrl.evaluation.environments import one_line, read_yaml, settings_beside
 
 # What decides on the outcome of a run of the Zoo, with its defaults
@@ -50,8 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     push.add_argument("--sampled", action="store_true", help="look at drawn actions instead of the most likely ones")
     push.add_argument("--private", action="store_true", help="make the repository private")
     args = parser.parse_args(arguments)
-    if args.episodes < 1:
-        push.error(f"--episodes {args.episodes}: must be at least 1")
+    check_at_least(push, args, {"episodes": 1})
     model, env = load_model(push, args, render_mode="rgb_array")
     _, folder = settings_beside(args.model if args.model.is_file() else Path(f"{args.model}.zip"))
     made_by = args.made_by or (None if folder is None else zoo_command(read_yaml(folder / "args.yml")))
