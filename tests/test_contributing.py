@@ -1,5 +1,6 @@
 """Files for contributors: forms and workflows are valid, and name what is pinned elsewhere."""
 
+import ast
 import re
 
 import pytest
@@ -50,3 +51,16 @@ def test_versions_agree():
     from sb3_udrl import __version__
 
     assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == __version__
+
+
+def test_texts_have_one_encoding_everywhere():
+    """Else it is that of the machine, and a report cannot be read on another."""
+    found = []
+    for path in sorted((ROOT / "sb3_udrl").rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", None) or getattr(call.func, "id", None)
+            of_bytes = any(isinstance(arg, ast.Constant) and "b" in str(arg.value) for arg in call.args[1:])
+            opens = isinstance(call.func, ast.Name) and name == "open" and not of_bytes
+            if (opens or name in ("read_text", "write_text")) and "encoding" not in {keyword.arg for keyword in call.keywords}:
+                found.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    assert not found, f'add encoding="utf-8": {", ".join(found)}'

@@ -81,11 +81,11 @@ class ResultFolder:
         :return: its record, None if it has not ended yet
         """
         path = self.path / "runs" / f"{run.run_id}.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def seeds(self) -> set[int]:
         """Seeds of all runs that have ended, of any suite."""
-        return {json.loads(path.read_text())["seed"] for path in (self.path / "runs").glob("*.json")}
+        return {json.loads(path.read_text(encoding="utf-8"))["seed"] for path in (self.path / "runs").glob("*.json")}
 
     def write(self, record: Mapping[str, Any]) -> None:
         """

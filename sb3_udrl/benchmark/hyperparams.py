@@ -105,4 +105,4 @@ def read_sections(path: Path) -> dict[str, Params]:
     :param path: a hyperparameter file
     :return: its sections
     """
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -42,7 +42,7 @@ def describe_machine() -> str:
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        named = re.search(r"model name\s*:\s*(.+)", info.read_text())
+        named = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
         processor = named.group(1) if named else processor
     return f"{platform.system()}, {processor}, {os.cpu_count()} cores"
 

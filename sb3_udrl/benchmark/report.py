@@ -133,7 +133,7 @@ def write_page(folder: Path, name: str, output: Path) -> None:
             if literature := suite.environments[environment].literature:
                 parts.append(f"### What others report on {environment}\n\n{literature.strip()}")
     parts.append(provenance_part(suite, runs, len(commands) > 0))
-    (output / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+    (output / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 
 def environment_part(
@@ -289,7 +289,7 @@ def write_index(output: Path) -> None:
     lines = [GENERATED, "# Results", ""]
     lines += ["What `python -m sb3_udrl.benchmark` measured ([how](../guide/benchmark.md)), and studies of the Zoo."]
     lines += ["", "```{toctree}", ":maxdepth: 1", "", *pages, "```"]
-    (output / "index.md").write_text("\n".join(lines) + "\n")
+    (output / "index.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

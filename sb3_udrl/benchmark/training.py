@@ -93,7 +93,7 @@ def build(run: Run, folder: Path) -> tuple[BaseAlgorithm, VecEnv, list[BaseCallb
     config = folder / "hyperparams.yml"
     env_id = environment_spec(run.environment).id  # imports the module of module:id, which the Zoo does not know
     # The Zoo wants a budget in the file
-    config.write_text(yaml.safe_dump({env_id: {**run.hyperparams, "n_timesteps": run.n_timesteps}}))
+    config.write_text(yaml.safe_dump({env_id: {**run.hyperparams, "n_timesteps": run.n_timesteps}}), encoding="utf-8")
     env_kwargs = run.hyperparams.get("env_kwargs")
     with contextlib.redirect_stdout(io.StringIO()):  # the Zoo prints, however low its verbosity
         manager = ExperimentManager(

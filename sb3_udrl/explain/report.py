@@ -75,7 +75,7 @@ class Report:
             self._tree("The first tree", self.deciding, "tree", self.deciding_inputs)
         if distills:
             self._distillation(max_leaf_nodes, seed)
-        (self.folder / "report.md").write_text("\n\n".join(self.text) + "\n")
+        (self.folder / "report.md").write_text("\n\n".join(self.text) + "\n", encoding="utf-8")
 
     def _picture(self, name: str, caption: str) -> Path:
         self.text.append(f"![{caption}]({name})")
@@ -147,7 +147,7 @@ class Report:
 
     def _tree(self, heading: str, policy: BehaviorPolicy, name: str, inputs: list[str]) -> None:
         text = rules(policy, inputs)
-        (self.folder / f"{name}.txt").write_text(text)
+        (self.folder / f"{name}.txt").write_text(text, encoding="utf-8")
         self.text.append(f"## {heading}")
         self.text.append(f"The upper levels; all {text.count(chr(10))} lines of its rules are in [{name}.txt]({name}.txt).")
         plots.plot_tree(policy, self._picture(f"{name}.png", heading), inputs)

@@ -56,7 +56,9 @@ def _run(args: argparse.Namespace, seed: int, further: list[str]) -> bool:
             return False
         (folder / "report.log").rename(done)
     else:
-        done.write_text(f"{models[-1]}\n{args.algo} takes no commands; its evaluations lie beside the model\n")
+        done.write_text(
+            f"{models[-1]}\n{args.algo} takes no commands; its evaluations lie beside the model\n", encoding="utf-8"
+        )
     return True
 
 
@@ -64,7 +66,7 @@ def _ended_well(command: list[str], log: Path) -> bool:
     """Run a program with its output in a file; tell what failed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     print(shlex.join(command), flush=True)
-    with open(log, "w") as output:
+    with open(log, "w", encoding="utf-8") as output:
         status = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT)
     if status:
         print(f"ended with status {status}, see {log}", flush=True)

@@ -25,7 +25,7 @@ def main(task_path: str, result_path: str) -> None:
     :param task_path: JSON: ``env_id``, ``algorithm``, ``hyperparams``, ``data``, ``n_steps``, ``n_episodes``, ``seed``
     :param result_path: JSON: ``cpu_seconds`` and ``wall_seconds`` of training, ``greedy``, ``sampled`` and ``versions``
     """
-    task = json.loads(Path(task_path).read_text())
+    task = json.loads(Path(task_path).read_text(encoding="utf-8"))
     torch.set_num_threads(1)
     d3rlpy.seed(task["seed"])
     env: Any = gym.make(task["env_id"])
@@ -60,7 +60,7 @@ def main(task_path: str, result_path: str) -> None:
     }
     for mode in ("greedy", "sampled"):
         result[mode] = evaluate(algorithm, env, task["n_episodes"], mode, float(returns.max()), task["seed"], discrete)
-    Path(result_path).write_text(json.dumps(result))
+    Path(result_path).write_text(json.dumps(result), encoding="utf-8")
 
 
 def evaluate(

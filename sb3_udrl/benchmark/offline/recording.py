@@ -128,7 +128,7 @@ def _make(recordings: list[Recording]) -> None:
     target.mkdir(exist_ok=True)
     shown = [" ".join(["python", *command]).replace(str(partial), str(target)) for command in commands]
     with written_at_once(target / "commands.json") as file:
-        Path(file).write_text(json.dumps(shown, indent=1))
+        Path(file).write_text(json.dumps(shown, indent=1), encoding="utf-8")
     for recording in recordings:
         os.replace(partial / recording.path.name, recording.path)
     shutil.rmtree(partial)
@@ -147,7 +147,7 @@ def facts_of(recording: Recording) -> dict[str, Any]:
     :param recording: one that is there
     :return: how it was made, ``commands``, and ``sha256`` of the arrays
     """
-    commands = json.loads((recording.path.parent / "commands.json").read_text())
+    commands = json.loads((recording.path.parent / "commands.json").read_text(encoding="utf-8"))
     return {**asdict(recording), "commands": commands, "sha256": _digest(recording.path)}
 
 

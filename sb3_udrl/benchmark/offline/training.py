@@ -85,7 +85,7 @@ def _of_d3rlpy(run: Run, recording: Recording) -> dict[str, Any]:
     }
     with scratch_folder() as folder:
         paths = [folder / name for name in ("task.json", "result.json")]
-        paths[0].write_text(json.dumps(task))
+        paths[0].write_text(json.dumps(task), encoding="utf-8")
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(
@@ -93,6 +93,6 @@ def _of_d3rlpy(run: Run, recording: Recording) -> dict[str, Any]:
         )
         if done.returncode:
             raise RuntimeError(f"{run.algo} failed under {python}:\n{done.stderr[-4000:]}")
-        result = json.loads(paths[1].read_text())
+        result = json.loads(paths[1].read_text(encoding="utf-8"))
     versions = result.pop("versions")
     return {"evaluations": [{"step": run.n_timesteps, **result}], "commands": [], "versions": versions}
