@@ -352,6 +352,12 @@ def test_a_model_with_a_part_of_others_names_the_argument_that_loads_it(package,
     assert loaded(path, "--env", "CartPole-v1", "--trust", f"{package}.Energy")[0].command_space.names == ("return", "energy")
 
 
+@pytest.mark.parametrize("trust", [(), ("--trust", "my_module.Mine")], ids=["nothing", "something"])
+def test_models_with_pickles_are_refused_whatever_is_trusted(trust, capsys):
+    old = Path(__file__).parent / "data" / "v0.1.0" / "absolute.zip"
+    assert "it holds pickles" in refused(capsys, old, "--env", "CartPole-v1", *trust)
+
+
 def test_folders_of_other_models_are_left_alone(tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -112,7 +112,7 @@ def load_any_model(
     except MISTAKES as error:
         fail(parser, f"--env {args.env}: {one_line(error)}")
     algorithm = algorithms[args.algo]
-    trusted = {"trusted": args.trust} if args.trust and issubclass(algorithm, CommandedAlgorithm) else {}
+    trusted = {"trusted": args.trust} if issubclass(algorithm, CommandedAlgorithm) else {}  # without pickles, then
     try:
         loaded = algorithm.load(model, env=env, device="cpu", **trusted)
     except Untrusted as error:
