@@ -6,7 +6,9 @@ import json
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
 
 from sb3_udrl.app import __main__ as command_line
+from sb3_udrl.app import play
 from sb3_udrl.app.episode import PlayedEpisode
 from sb3_udrl.app.export import export
 from sb3_udrl.app.gallery.__main__ import RECIPES
@@ -365,3 +368,31 @@ def test_the_gallery_opens_and_says_how_it_was_made(name):
 
 def test_the_gallery_is_small():
     assert sum(path.stat().st_size for path in GALLERY.iterdir() if path.suffix == ".zip") < 1_300_000
+
+
+def test_a_pause_waits_for_the_picture_of_the_last_step(opened, monkeypatch):
+    """Playing goes by several steps to a picture, in a thread that a click does not stop at once."""
+    one = opened("network")
+    episode = PlayedEpisode(one.model, one.env, seed=1)
+    state = SimpleNamespace(playing="run")
+    monkeypatch.setattr(play, "st", SimpleNamespace(session_state=state))
+    shown = SimpleNamespace(fps=50.0, how=SimpleNamespace(speed=1.0, deterministic=True))
+    under_way, go_on, step = threading.Event(), threading.Event(), episode._step
+
+    def slow_step(*args):
+        under_way.set()
+        go_on.wait(30)
+        step(*args)
+
+    episode._step = slow_step
+    playing = threading.Thread(target=play._advance, args=([episode], shown))
+    pausing = threading.Thread(target=play._follow, args=("Pause", "run", [episode], shown))
+    playing.start()
+    assert under_way.wait(30)
+    pausing.start()
+    pausing.join(0.2)
+    assert pausing.is_alive() and state.playing is None
+    go_on.set()
+    playing.join(30)
+    pausing.join(30)
+    assert episode.filmed == [0, 2] and len(episode.moments) == 2

@@ -76,7 +76,7 @@ class PlayedEpisode:
         self.pictures: list[bytes] = []  # as JPEG
         self.filmed: list[int] = []  # the step that each of them shows
         self.ended = False
-        self._stepping = threading.Lock()  # a click begins a thread while the one before may still step
+        self.stepping = threading.RLock()  # a click begins a thread while the one before may still step
         self._asked_at = 0  # step since which the present command stands
         self._command = self._checked(command)
         self._state: Any = None
@@ -112,7 +112,7 @@ class PlayedEpisode:
         :param deterministic: the most likely action instead of a draw
         :param filmed: keep a picture, where pictures are kept
         """
-        with self._stepping:
+        with self.stepping:
             if not self.ended:
                 self._step(deterministic, filmed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pandas as pd
@@ -84,6 +85,9 @@ def _follow(clicked: str | None, view: str, episodes: Sequence[PlayedEpisode], s
     """Do what a button says: play, stop, or one step."""
     if clicked is not None:
         st.session_state.playing = view if clicked == "Start" else None
+        for episode in episodes:
+            with episode.stepping:
+                pass  # the thread before has come to a picture, and sees that it is to end
     if clicked == "Step":
         for episode in episodes:
             episode.step(shown.how.deterministic)
@@ -150,10 +154,15 @@ def _advance(episodes: Sequence[PlayedEpisode], shown: Shown) -> float:
     until = time.monotonic() + 0.8 * _BATCH
     n_pictures = 0
     # To look at the state is what ends this thread where a click has begun another one
-    while st.session_state.playing and n_pictures < most and time.monotonic() < until and not all(e.ended for e in episodes):
-        for episode in episodes:
-            for i in range(steps_per_picture):
-                episode.step(shown.how.deterministic, filmed=i == steps_per_picture - 1)
+    while n_pictures < most and time.monotonic() < until and not all(e.ended for e in episodes):
+        with ExitStack() as stepping:
+            for episode in episodes:
+                stepping.enter_context(episode.stepping)
+            if not st.session_state.playing:
+                break
+            for episode in episodes:
+                for i in range(steps_per_picture):
+                    episode.step(shown.how.deterministic, filmed=i == steps_per_picture - 1)
         n_pictures += 1
     return steps_per_picture / fps if limited else _BATCH / max(1, n_pictures)
 
