@@ -78,9 +78,10 @@ class OwnWarmUp(WarmUp):
         shape = (self.n_envs, *(space.shape or ()))
         if actions.shape != shape:
             raise ValueError(f"warm_up returned actions of shape {actions.shape}: {space} needs {shape}")
-        outside = not isinstance(space, spaces.Box) and [row for row in actions if not space.contains(row)]
-        if outside:  # into a Box they are clipped
-            raise ValueError(f"warm_up returned the action {outside[0]}, which is not in {space}")
+        if not isinstance(space, spaces.Box):  # into a Box they are clipped
+            outside = [row for row in actions if not space.contains(row)]
+            if outside:
+                raise ValueError(f"warm_up returned the action {outside[0]}, which is not in {space}")
         return actions
 
 

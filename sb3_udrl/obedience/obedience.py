@@ -119,7 +119,7 @@ class Obedience:
         return FitReport(report.n_updates, {f"obedient_{name}": value for name, value in report.metrics.items()})
 
     def count_from_zero(self) -> None:
-        """Environment steps are counted from zero again: so practice has yet to begin."""
+        """Practice has yet to begin, and none is owed: a run has started, or has not come to it."""
         self._practice_from, self._practice_steps = np.inf, 0
 
     def forget_practice(self) -> None:
