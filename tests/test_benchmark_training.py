@@ -161,6 +161,11 @@ def test_models_are_asked_for_what_they_take(commands, taken):
     assert [name for name, grid in GRIDS.items() if takes(model, grid)] == taken
 
 
+def test_cloning_is_asked_for_nothing():
+    model = UDRL("CommandPolicy", "CartPole-v1", commands="absolute", policy_kwargs={"conditioning": "masked"})
+    assert not takes(model, {"return": (100.0,)})
+
+
 def test_models_without_commands_are_asked_for_nothing():
     asked = replace(PPO_RUN, commands=GRIDS)
     record = execute(asked)

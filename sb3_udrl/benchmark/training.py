@@ -130,10 +130,11 @@ def takes(model: Any, grid: Grid) -> bool:
     """
     :param model: a model of any algorithm
     :param grid: values by part
-    :return: whether it can be asked for these parts
+    :return: whether it can be asked for these parts, and hears what it is asked: cloning does not
     """
     space = getattr(model, "command_space", None)
-    return space is not None and set(grid) <= set(space.names)
+    hears = getattr(model, "policy_kwargs", {}).get("conditioning") != "masked"
+    return space is not None and hears and set(grid) <= set(space.names)
 
 
 def follow_commands(model: Any, eval_env: VecEnv, run: Run) -> list[dict[str, Any]]:
