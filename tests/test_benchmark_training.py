@@ -8,6 +8,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
+from sb3_udrl import UDRL
 from sb3_udrl.benchmark import training
 from sb3_udrl.benchmark.execution import execute
 from sb3_udrl.benchmark.machine import describe_machine, describe_versions, git_revision
