@@ -13,7 +13,6 @@ from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands import CommandPart, make_command_space
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.common.arguments import make_replay_buffer
-from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.common.made_envs import MakeEnv
 from sb3_udrl.common.offline import OfflineLearning
 from sb3_udrl.common.older_files import stored_episodes, upgrade_network, upgrade_settings
@@ -21,7 +20,7 @@ from sb3_udrl.labels import Hindsight
 from sb3_udrl.policies import BehaviorPolicy
 
 
-class HindsightAlgorithm(CommandedAlgorithm, OfflineLearning):
+class HindsightAlgorithm(OfflineLearning):
     """
     Base of the algorithms whose behavior functions learn from stored steps, online and from recordings.
 
@@ -29,7 +28,6 @@ class HindsightAlgorithm(CommandedAlgorithm, OfflineLearning):
     """
 
     policy: BehaviorPolicy
-    hindsight: Hindsight
 
     def __init__(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -12,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import configure_logger
-from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.model import HindsightModel
 from sb3_udrl.common.arguments import make_replay_buffer
-from sb3_udrl.common.saved_algorithm import SavedAlgorithm
+from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.labels import Hindsight
-from sb3_udrl.policies import BehaviorPolicy, FitReport
+from sb3_udrl.policies import BehaviorPolicy
 from sb3_udrl.recordings.read import read_episodes
 
 SelfOffline = TypeVar("SelfOffline", bound="OfflineLearning")
@@ -30,28 +28,11 @@ _NO_DIFFERENCE = 0.01  # nats
 _BEST = 0.3  # share of the episodes that striving learns from: what is better than usual among poor ones is still poor
 
 
-class OfflineLearning(SavedAlgorithm):
+class OfflineLearning(CommandedAlgorithm):
     """An algorithm that can learn from recordings."""
 
-    policy: BehaviorPolicy
     hindsight: Hindsight
-    batch_size: int
     label_kwargs: dict[str, dict[str, Any]] | None
-    rng: np.random.Generator
-
-    @property
-    @abstractmethod
-    def replay_buffer(self) -> EpisodicReplayBuffer:
-        """The stored episodes."""
-
-    @property
-    @abstractmethod
-    def _normalizer(self) -> VecNormalize | None:
-        """Normalizes stored observations, if it is given."""
-
-    @abstractmethod
-    def _fit_stored(self, gradient_steps: int, batch_size: int) -> FitReport:
-        """Learn from ``hindsight``, and choose the command that ``predict`` starts with."""
 
     def learn_from(
         self: SelfOffline,
@@ -99,15 +80,6 @@ class OfflineLearning(SavedAlgorithm):
         )
         self.replay_buffer.add_all(recorded.buffer)
         return self
-
-    def train_offline(self, gradient_steps: int, batch_size: int) -> FitReport:
-        """
-        Learn from episodes that another one played, and choose the command that ``predict`` starts with.
-
-        :param gradient_steps: number of steps, for those who take steps
-        :param batch_size: transitions per step
-        """
-        return self._fit_stored(gradient_steps, batch_size)
 
     def learners(self) -> dict[str, BehaviorPolicy]:
         """What learns on its own, by the beginning of the names of its figures in :meth:`validate`."""
@@ -166,7 +138,7 @@ def learn_from_episodes(
         best_weights = {prefix: _BestWeights(learner) for prefix, learner in model.learners().items()}
         for round_, (done, n_steps) in enumerate(_rounds(gradient_steps, bool(model.policy.optimizers), progress_bar), 1):
             model._current_progress_remaining = 1 - done / gradient_steps
-            report = model.train_offline(n_steps, model.batch_size)
+            report = model._fit_stored(n_steps, model.batch_size)
             now = model.validate(*looked_at)
             for prefix, weights in best_weights.items():
                 weights.look(now[f"{prefix}validation_loss"], now[f"{prefix}command_gain"])
