@@ -13,7 +13,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from sb3_udrl.buffers.arrays import Array, Observation
 from sb3_udrl.saving.checks import checked_array, checked_count
-from sb3_udrl.spaces.actions import BoxRange, into_space
+from sb3_udrl.spaces.actions import Actions, BoxRange, into_space
 from sb3_udrl.statistics.moments import CLIP, SUM_RESOLUTION
 
 WarmUpFunction: TypeAlias = Callable[[Observation, NDArray[np.bool_]], Array]
@@ -249,9 +249,9 @@ class NetworkWarmUp(WarmUp):
 
     def __init__(self, action_space: spaces.Space[Any], n_envs: int, rng: np.random.Generator) -> None:
         super().__init__(action_space, n_envs, rng)
-        self.inputs = RunningInputs()
+        self.inputs, self.actions = RunningInputs(), Actions(action_space)
         self.hidden: NDArray[np.float64] | None = None
-        self.output = np.zeros((n_envs, self._HIDDEN, self._n_outputs()))
+        self.output = np.zeros((n_envs, self._HIDDEN, self.actions.n_outputs))
 
     def __call__(self, observations: Observation, starts: NDArray[np.bool_]) -> Array:
         inputs = self.inputs(observations, self.n_envs)
@@ -261,7 +261,10 @@ class NetworkWarmUp(WarmUp):
             self.hidden[env] = self.rng.standard_normal(self.hidden.shape[1:]) * np.sqrt(2 / inputs.shape[1])
             self.output[env] = self.rng.standard_normal(self.output.shape[1:]) * np.sqrt(2 / self._HIDDEN)
         hidden = np.maximum(np.einsum("ei,eih->eh", inputs, self.hidden), 0)
-        return into_space(self._to_actions(np.einsum("eh,eho->eo", hidden, self.output)), self.action_space)
+        outputs = np.einsum("eh,eho->eo", hidden, self.output)
+        if isinstance(self.action_space, spaces.Box):
+            outputs = np.where(self.actions.range.bounded.reshape(-1), np.tanh(outputs), outputs)
+        return self.actions.of(outputs)
 
     def state(self) -> dict[str, Any]:
         return {"inputs": self.inputs.state(), "hidden": self.hidden, "output": self.output}
@@ -271,25 +274,6 @@ class NetworkWarmUp(WarmUp):
         self.output = checked_array(state, "output", self.output.shape).copy()
         if n_inputs:
             self.hidden = checked_array(state, "hidden", (self.n_envs, n_inputs, self._HIDDEN)).copy()
-
-    def _n_outputs(self) -> int:
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return int(space.n)
-        return int(space.nvec.sum()) if isinstance(space, spaces.MultiDiscrete) else int(np.prod(space.shape or ()))
-
-    def _to_actions(self, outputs: NDArray[Any]) -> Array:
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return space.start + outputs.argmax(1)
-        if isinstance(space, spaces.MultiDiscrete):
-            blocks = np.split(outputs, np.cumsum(space.nvec.ravel())[:-1], axis=1)
-            return space.start + np.stack([block.argmax(1) for block in blocks], axis=1).reshape(-1, *space.shape)
-        if isinstance(space, spaces.MultiBinary):
-            return (outputs > 0).astype(np.int8).reshape(-1, *space.shape)
-        assert isinstance(space, spaces.Box)
-        outputs, tried = outputs.reshape(-1, *space.shape), BoxRange.of(space)
-        return tried.center + tried.half * np.where(tried.bounded, np.tanh(outputs), outputs)
 
 
 class MixedWarmUp(WarmUp):

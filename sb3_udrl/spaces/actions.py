@@ -79,3 +79,44 @@ def into_space(actions: NDArray[Any], space: spaces.Space[Any]) -> NDArray[Any]:
     # as doubles, the largest numbers of 64 bits are rounded to what the type cannot hold
     beyond = 2.0 ** (8 * space.dtype.itemsize - (space.dtype.kind == "i"))
     return np.clip(whole.clip(max=np.nextafter(beyond, 0)).astype(space.dtype), space.low, space.high)
+
+
+class Actions:
+    """
+    What outputs of a network mean: the most likely choice is the one with the highest output; numbers of a Box are outputs
+    in half ranges from its center, clipped to its bounds.
+
+    :param space: the action space of one environment
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.space = space
+        if isinstance(space, spaces.Box):
+            self.range = BoxRange.of(space)
+            self.n_outputs = int(np.prod(space.shape))
+        elif isinstance(space, spaces.Discrete):
+            self.n_outputs = int(space.n)
+        elif isinstance(space, spaces.MultiDiscrete):
+            self.n_outputs = int(np.sum(space.nvec))
+        else:
+            self.n_outputs = int(np.prod(space.shape or ()))
+
+    def of(self, outputs: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        """
+        The actions that outputs stand for.
+
+        :param outputs: ``(n, n_outputs)``
+        :return: ``(n, *action_shape)``, in the space
+        :raises ValueError: if there is NaN among them
+        """
+        space = self.space
+        if isinstance(space, spaces.Box):
+            box = self.range
+            return into_space(box.center + box.half * outputs.reshape(-1, *space.shape), space)
+        if isinstance(space, spaces.Discrete):
+            return (outputs.argmax(1) + space.start).astype(space.dtype)
+        if isinstance(space, spaces.MultiDiscrete):
+            edges = np.cumsum(space.nvec.reshape(-1))[:-1]
+            chosen = np.stack([part.argmax(1) for part in np.split(outputs, edges, axis=1)], axis=1)
+            return (chosen.reshape(-1, *space.shape) + space.start).astype(space.dtype)
+        return (outputs > 0).reshape(-1, *(space.shape or ())).astype(space.dtype)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
+from sb3_udrl.spaces.actions import Actions
 from sb3_udrl.udrlpg.input_scale import InputScale
 from sb3_udrl.udrlpg.network import PolicyNetwork
-from sb3_udrl.udrlpg.spaces import Actions
 
 _SHARP = 1e8  # factor on logits that makes draws those of the most likely choice
 _NO_NOISE = -20.0  # logarithm of the deviation of numbers

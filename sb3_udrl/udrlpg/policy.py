@@ -18,6 +18,7 @@ from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.policies.base import FitOptions, FitReport
 from sb3_udrl.policies.corrected import CorrectedPolicy
 from sb3_udrl.policies.gradient_policy import GradientPolicy
+from sb3_udrl.spaces.actions import Actions
 from sb3_udrl.udrlpg.command import COMMAND_SPACE
 from sb3_udrl.udrlpg.export import sb3_policy
 from sb3_udrl.udrlpg.generators import generated, make_generator
@@ -25,7 +26,7 @@ from sb3_udrl.udrlpg.input_scale import InputScale
 from sb3_udrl.udrlpg.network import PolicyNetwork
 from sb3_udrl.udrlpg.policy_buffer import PolicyBuffer
 from sb3_udrl.udrlpg.return_scale import ReturnScale
-from sb3_udrl.udrlpg.spaces import Actions, check_flat, count_inputs, flat_inputs
+from sb3_udrl.udrlpg.spaces import check_flat, count_inputs, flat_inputs
 
 
 class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
