@@ -14,18 +14,14 @@ def upgraded(state: dict[str, Any]) -> dict[str, Any]:
 
     :param state: those of an earlier revision, each array an attribute of its own
     """
-    state = dict(state)
-    columns = state.pop("_columns", {})
-    if "_returns_to_go" in state:  # written before labels left the buffer
-        state.update(recorded=(), _sums_to_go={"return": state.pop("_returns_to_go")})
-        state.pop("_row_arrays")
-        for name, column in (("scores", "_scores"), ("discounted returns", "_discounted")):
-            if column in state:
-                columns[f"advantage {name}"] = state.pop(column)
+    state = {**state, "recorded": ()}
+    state.pop("_row_arrays")
     steps = by_name(state.pop("_observations"))
     steps |= {name: state.pop(f"_{name}") for name in ("actions", "rewards", "steps_to_go")}
-    tables = {"amounts": state.pop("_amounts", {}), "sums_to_go": state.pop("_sums_to_go"), "columns": columns}
-    steps |= {f"{table}/{name}": array for table, arrays in tables.items() for name, array in arrays.items()}
+    steps["sums_to_go/return"] = state.pop("_returns_to_go")
+    for name, column in (("scores", "_scores"), ("discounted returns", "_discounted")):
+        if column in state:
+            steps[f"columns/advantage {name}"] = state.pop(column)
     episodes = {name: state.pop(f"_{name}") for name in ("starts", "lengths", "returns", "truncated")}
     storage = Storage(steps, episodes, state.pop("n_episodes_added"), state.pop("n_transitions_added"))
     for name in ("_n_transitions", "_cumulative_weights"):

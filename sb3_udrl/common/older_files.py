@@ -112,19 +112,15 @@ def load_pickled_state(source: Any, model: HindsightModel) -> dict[str, Any] | N
     if is_archive(source, ".pkl"):
         return None
     pickled = load_from_pkl(source, model.verbose)
-    if not isinstance(pickled, dict) or not {"hindsight", "replay_buffer"} & pickled.keys():
+    if not isinstance(pickled, dict) or "replay_buffer" not in pickled:
         raise ValueError(f"it holds a {type(pickled).__name__}, not the episodes of an EpisodicReplayBuffer")
     command, asked, warm_up, at_start = pickled["running"]
-    if "hindsight" in pickled:
-        hindsight, further = pickled["hindsight"], pickled["further"]
-    else:
-        relative = bool(np.isinf(asked["horizon"]).all())
-        if relative != ("advantage" in model.hindsight.command_space):
-            raise ValueError(f"it was saved by a model with other commands than {list(model.command_space.names)}")
-        if relative:
-            command, asked = (Command({"advantage": rows["return"]}) for rows in (command, asked))
-        hindsight = _hindsight_of(pickled["replay_buffer"], model.hindsight.command_space, model.label_kwargs)
-        further = {"warm_up": pickled["warm_up"], "noise": pickled.get("noise")}
+    relative = bool(np.isinf(asked["horizon"]).all())
+    if relative != ("advantage" in model.hindsight.command_space):
+        raise ValueError(f"it was saved by a model with other commands than {list(model.command_space.names)}")
+    if relative:
+        command, asked = (Command({"advantage": rows["return"]}) for rows in (command, asked))
+    hindsight = _hindsight_of(pickled["replay_buffer"], model.hindsight.command_space, model.label_kwargs)
     buffer = hindsight.buffer
     return {
         "observation_space": buffer.observation_space,
@@ -136,30 +132,17 @@ def load_pickled_state(source: Any, model: HindsightModel) -> dict[str, Any] | N
             "cpu": pickled["torch_rng_state"].numpy(),
             "cuda": [state.numpy() for state in pickled["cuda_rng_states"]],
         },
-        "further": _further(further),
+        "further": _further(pickled["warm_up"], pickled.get("noise")),
         "running": {"command": command.parts, "asked": asked.parts, "warm_up": warm_up, "at_start": at_start},
     }
 
 
-def _further(pickled: dict[str, Any]) -> dict[str, Any]:
+def _further(warm_up: Any, noise: Any) -> dict[str, Any]:
     """What UDRL keeps besides; its objects were pickled as they are."""
-    warm_up, noise, obedience = pickled["warm_up"], pickled["noise"], pickled.get("obedience")
     names = [name for name, kind in WARM_UPS.items() if type(warm_up) is kind]
-    if obedience is not None:
-        steps, begun = obedience["practice"]
-        obedience = {
-            **obedience,
-            "hindsight": obedience["hindsight"].state(),
-            "rng": generator_state(obedience["rng"]),
-            "practice_steps": steps,
-            "practice_from": begun,
-        }
-    practicing, temperature = pickled.get("practicing", (None, None))
     return {
         "warm_up": warm_up.state() if names else None,
         "warm_up_name": names[0] if names else None,
         "noise": None if noise is None else {"share": noise.share, **noise.state()},
-        "obedience": obedience,
-        "practicing": practicing,
-        "practice_temperature": temperature,
+        "obedience": None,
     }
