@@ -34,12 +34,6 @@ class BestThereIs(_Best, Baseline):
 
     bands = (0.0, 0.05, 0.1, 0.2, 0.4)
 
-    def drawn(self, n: int, rng: np.random.Generator) -> Baseline:
-        return self
-
-    def center(self) -> Baseline:
-        return self
-
     def raised(self, optimism: Floats) -> Command:
         return make_command(self.edges(optimism), max(self.length, 1.0), len(optimism))
 

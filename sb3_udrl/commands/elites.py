@@ -28,18 +28,18 @@ class Baseline(ABC):
     bands: ClassVar[tuple[float, ...]]  # of optimism that are tried
     untried: ClassVar[float]  # optimism before anything was tried, as after learning from recordings
 
-    @abstractmethod
     def drawn(self, n: int, rng: np.random.Generator) -> Baseline:
         """
-        As many rows of it, at random.
+        As many rows of it, at random; by default it is one and the same for all.
 
         :param n: number of rows
         :param rng: source of randomness
         """
+        return self
 
-    @abstractmethod
     def center(self) -> Baseline:
         """Its middle, one row."""
+        return self
 
     @abstractmethod
     def raised(self, optimism: Floats) -> Command:
@@ -72,12 +72,6 @@ class Usual(Baseline):
 
     untried = 3.0
     bands = (0.0, 1.0, 3.0)  # where labels say little, higher commands bring out chance, which is then imitated
-
-    def drawn(self, n: int, rng: np.random.Generator) -> Baseline:
-        return self
-
-    def center(self) -> Baseline:
-        return self
 
     def raised(self, optimism: Floats) -> Command:
         return Command({"advantage": optimism})
