@@ -36,17 +36,14 @@ class Episode:
         return len(self.rewards)
 
 
-def returns_to_go(rewards: NDArray[Any], gamma: float = 1.0) -> NDArray[np.float64]:
+def returns_to_go(rewards: NDArray[Any]) -> NDArray[np.float64]:
     """
-    Return from each step to the end of the episode: ``R_t = r_t + gamma R_{t+1}``.
+    Return from each step to the end of the episode: ``R_t = r_t + R_{t+1}``.
 
     :param rewards: raw rewards, ``(T,)``
-    :param gamma: discount factor
     :return: ``(T,)``; the first entry is the return of the whole episode
     """
-    if gamma == 1:
-        return np.cumsum(rewards[::-1], dtype=np.float64)[::-1]
-    return discounted_sums(rewards, steps_to_go(len(rewards)), gamma)
+    return np.cumsum(rewards[::-1], dtype=np.float64)[::-1]
 
 
 def discounted_sums(values: NDArray[Any], steps: NDArray[Any], gamma: float) -> NDArray[np.float64]:

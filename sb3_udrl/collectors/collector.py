@@ -172,11 +172,7 @@ def _stacked(life: int, steps: list[tuple[Any, ...]], randomness: dict[str, Any]
     if not steps:
         return _nothing(life)._replace(randomness=randomness)
     actions, observations, rewards, dones, infos = zip(*steps, strict=True)
-    stacked = (
-        {key: np.stack([each[key] for each in observations]) for key in observations[0]}
-        if isinstance(observations[0], dict)
-        else np.stack(observations)
-    )
+    stacked = map_observation(lambda *rows: np.stack(rows), *observations)
     return Playing(life, np.stack(actions), stacked, np.stack(rewards), np.stack(dones), list(infos), randomness)
 
 

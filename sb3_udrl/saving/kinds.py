@@ -72,6 +72,7 @@ _CLASSES = {
     "sb3_udrl.commands.samplers": {"CurriculumCommands", "FixedCommands", "MeanPlusStdCommands", "QuantileCommands"},
     "sb3_udrl.forest.policy": {"ForestPolicy"},
     "sb3_udrl.policies.command_policy": {"CnnPolicy", "CommandPolicy", "MlpPolicy", "MultiInputPolicy"},
+    "sb3_udrl.policies.features": {"PartsExtractor"},
     "sb3_udrl.policies.small_cnn": {"SmallCNN"},
     "sb3_udrl.udrlpg.policy": {"GeneratorPolicy"},
     "stable_baselines3.common.torch_layers": {"CombinedExtractor", "FlattenExtractor", "NatureCNN"},
