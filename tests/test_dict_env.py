@@ -13,7 +13,7 @@ from torch import nn
 
 from sb3_udrl import UDRL
 from sb3_udrl.evaluation import evaluate_policy
-from sb3_udrl.policies import SmallCNN
+from sb3_udrl.policies import CommandPolicy, PartsExtractor, SmallCNN
 
 SMALL = {"features_extractor_kwargs": {"cnn_output_dim": 8}}
 
@@ -177,3 +177,27 @@ def test_nested_dictionaries_are_refused():
     space = spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})})
     with pytest.raises(NotImplementedError, match=r"part 'a' of the observation space.*is not supported.*FlattenObservation"):
         tiny_model(AnySpaces(space, spaces.Discrete(2)))
+
+
+def test_forests_read_a_dictionary_by_its_keys():
+    """Environments are free to write them in another order than the space."""
+    pytest.importorskip("sklearn")
+    space = spaces.Dict({key: spaces.Box(-1, 1, (1,)) for key in "abc"})
+    env = make_vec(AnySpaces, 2, observation_space=space, action_space=spaces.Box(-1, 1, (1,)))
+    model = UDRL("ForestPolicy", env, learning_starts=100, seed=0, device=DEVICE).learn(200)
+    rng = np.random.default_rng(0)
+    observation = {key: rng.uniform(-1, 1, (50, 1)).astype(np.float32) for key in "abc"}
+    expected, _ = model.predict(observation, deterministic=True)
+    found, _ = model.predict({key: observation[key] for key in "cab"}, deterministic=True)
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(expected)) > 1
+    moved = {"a": observation["c"], "b": observation["a"], "c": observation["b"]}
+    assert (model.predict(moved, deterministic=True)[0] != expected).any()
+
+
+def test_a_policy_with_its_default_extractor_is_loaded_without_trust(tmp_path):
+    space = spaces.Dict({"a": spaces.Box(-1, 1, (2,)), "b": spaces.Discrete(3)})
+    model = tiny_model(make_vec(AnySpaces, 2, observation_space=space, action_space=spaces.Discrete(2)), "CommandPolicy")
+    model.policy.save(tmp_path / "policy")
+    policy = CommandPolicy.load(tmp_path / "policy", device=DEVICE)
+    assert isinstance(policy.features_extractor, PartsExtractor)

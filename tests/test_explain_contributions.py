@@ -17,7 +17,7 @@ from sb3_udrl.commands import make_command
 from sb3_udrl.explain import Situations, contributions, over_time
 from sb3_udrl.explain.contributions import explainable
 from sb3_udrl.forest import ForestPolicy
-from sb3_udrl.forest.examples import Examples, to_inputs
+from sb3_udrl.forest.examples import Examples
 from sb3_udrl.forest.policy import Progress
 
 ACTIONS = {
@@ -32,7 +32,7 @@ def forest(estimator, action_space, observations, desired_return, desired_horizo
     """A policy that has learned these examples, and the situations."""
     policy = ForestPolicy(spaces.Box(-9, 9, (observations.shape[1],)), action_space, lambda _: 0.0, estimator, **kwargs)
     command = make_command(desired_return, desired_horizon, len(observations))
-    inputs, n = to_inputs(observations, policy.command_space.inputs(command)), len(observations)
+    inputs, n = policy.inputs(observations, command), len(observations)
     policy.take_over(
         policy.head.fit(policy._template, Examples(inputs, actions, None, np.zeros(n, dtype=bool))), Progress(0, 0, n)
     )
@@ -115,12 +115,12 @@ def test_they_sum_to_what_the_forest_says(kinds, actions, seed, max_depth, stand
     estimator = kind(max_depth=max_depth, random_state=seed, **arguments)
     policy, seen = forest(estimator, ACTIONS[actions], *examples(seed, ACTIONS[actions]))
     if standardize:
-        inputs = to_inputs(seen.observations, policy.command_space.inputs(seen.command))
+        inputs = policy.inputs(seen.observations, seen.command)
         scaled = make_pipeline(StandardScaler(), policy.learned.estimator)
         scaled[0].fit(inputs)
         policy.take_over(policy.learned._replace(estimator=scaled), Progress(0, 0, len(inputs)))
     found = contributions(policy, seen)
-    outputs = policy.outputs(to_inputs(seen.observations, policy.command_space.inputs(seen.command)))
+    outputs = policy.outputs(policy.inputs(seen.observations, seen.command))
     if actions == "box":
         said = outputs[:, :, 0]
     else:

@@ -16,7 +16,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 INPUTS = np.random.default_rng(0).uniform(-20, 420, (500, 1)).astype(np.float32)
 COMMAND = make_command(np.random.default_rng(1).uniform(-3, 3, 500), 4, 500)
-ROWS = to_inputs(INPUTS, COMMAND_SPACES["absolute"].inputs(COMMAND))
+ROWS = to_inputs(INPUTS, COMMAND_SPACES["absolute"].inputs(COMMAND), spaces.Box(-np.inf, np.inf, (1,)))
 
 
 def run(path):

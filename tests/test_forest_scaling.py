@@ -14,7 +14,6 @@ from sb3_udrl.explain import contributions, distill, rules
 from sb3_udrl.explain.rules import tree_of
 from sb3_udrl.explain.situations import Situations
 from sb3_udrl.forest import ForestPolicy, to_onnx
-from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.scaling import Scaling, make_scaling
 
 ONE_TREE = {"estimator": "sklearn.tree.DecisionTreeClassifier", "estimator_kwargs": {}}
@@ -192,7 +191,7 @@ def test_exports_take_the_units_of_the_user(tmp_path, situations, continuous):
     to_onnx(policy, tmp_path / "forest")
     session = onnxruntime.InferenceSession(str(tmp_path / "forest.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].type == "tensor(double)"
-    rows = to_inputs(observations, COMMAND_SPACES["absolute"].inputs(COMMAND))
+    rows = policy.inputs(observations, COMMAND)
     (found,) = session.run(["variable" if continuous else "probabilities"], {"X": rows})
     expected = policy.outputs(rows)[:, :, 0] if continuous else policy.outputs(rows)[:, 0]
     np.testing.assert_allclose(found, expected, atol=1e-5)

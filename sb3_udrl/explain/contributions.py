@@ -13,7 +13,6 @@ from sklearn.tree import BaseDecisionTree
 from sb3_udrl.buffers.arrays import Array
 from sb3_udrl.explain.decisions import policy_of
 from sb3_udrl.forest import ForestPolicy
-from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.heads import DiscreteHead
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def contributions(
     policy = policy_of(model)
     estimator = tree_based(policy)
     assert isinstance(policy, ForestPolicy) and policy.learned is not None
-    inputs = policy.learned.read(to_inputs(situations.observations, policy.command_space.inputs(situations.command)))
+    inputs = policy.learned.read(policy.inputs(situations.observations, situations.command))
     if isinstance(estimator, Pipeline):
         inputs, estimator = np.asarray(estimator[:-1].transform(inputs), dtype=np.float32), estimator[-1]
     classes: NDArray[np.int64] | None = None

@@ -13,7 +13,6 @@ from stable_baselines3.common.utils import obs_as_tensor
 from sb3_udrl.buffers.arrays import Array, Observation, map_observation
 from sb3_udrl.commands.command import Command
 from sb3_udrl.forest import ForestPolicy
-from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.policies import BehaviorPolicy, CommandPolicy
 from sb3_udrl.spaces.actions import into_space
@@ -65,7 +64,7 @@ def action_outputs(policy: BehaviorPolicy, observations: Observation, command: C
     if len(policy.deciding()) > 1:
         return _outputs_of_several(policy, observations, command)
     if isinstance(policy, ForestPolicy):
-        return policy.outputs(to_inputs(observations, policy.command_space.inputs(command)))
+        return policy.outputs(policy.inputs(observations, command))
     if isinstance(policy.action_space, spaces.Box):
         return decide(policy, observations, command).reshape(len(command), -1, 1)
     if isinstance(policy, CommandPolicy):

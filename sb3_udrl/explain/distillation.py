@@ -137,7 +137,8 @@ def _lesson(
         rows = np.sort(rng.permutation(n)[: max(_FEWEST, most // width)])
         situations, weights = situations.rows(rows), weights[rows]
     observations, command = situations.observations, situations.command
-    inputs = to_inputs(observations, teacher.command_space.inputs(command))[:, _columns(teacher, looked_at)]
+    inputs = to_inputs(observations, teacher.command_space.inputs(command), teacher.observation_space)
+    inputs = inputs[:, _columns(teacher, looked_at)]
     actions = decide(teacher, observations, command)
     if not isinstance(teacher.action_space, spaces.Box):
         head, probabilities = discrete_head(teacher), action_outputs(teacher, observations, command)

@@ -16,7 +16,6 @@ from sb3_udrl.explain.contributions import FORESTS, tree_based
 from sb3_udrl.explain.decisions import policy_of
 from sb3_udrl.explain.feature_names import command_names, names_by_space
 from sb3_udrl.forest import ForestPolicy
-from sb3_udrl.forest.examples import to_inputs
 from sb3_udrl.forest.heads import DiscreteHead
 from sb3_udrl.forest.scaling import Scaling
 
@@ -78,7 +77,7 @@ def fired_rule(
     policy: Any = policy_of(model)
     nodes = tree_of(policy, tree).tree_
     names = read_names(policy, names)
-    inputs = to_inputs(situation.observations, policy.command_space.inputs(situation.command))[:1]
+    inputs = policy.inputs(situation.observations, situation.command)[:1]
     estimator = tree_based(policy)
     trees = estimator.estimators_ if isinstance(estimator, FORESTS) else [estimator]
     path = trees[tree].decision_path(policy.learned.read(inputs)).indices  # from the root on

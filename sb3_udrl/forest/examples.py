@@ -52,17 +52,21 @@ def count_inputs(observation_space: spaces.Space[Any], n_command_inputs: int) ->
     return sum(int(np.prod(part.shape or ())) for part in parts) + n_command_inputs
 
 
-def to_inputs(observations: Any, command: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+def to_inputs(
+    observations: Any, command: NDArray[np.float32], observation_space: spaces.Space[Any]
+) -> NDArray[np.floating[Any]]:
     """
-    One row of numbers per situation: the observation, the parts of a dictionary one after the other, then the command.
+    One row of numbers per situation: the observation, the parts of a dictionary in the order of the space, then the command.
 
     :param observations: arrays or tensors ``(n, *observation_shape)``, or a dictionary of such
     :param command: as the command space makes it, NaN where a part is not asked for, ``(n, n_command_inputs)``
+    :param observation_space: of one environment
     :return: ``(n, n_inputs)``, in double precision where single precision would lose something
     :raises ValueError: if a number of the observation is not finite
     """
     n = len(command)
-    parts = list(observations.values()) if isinstance(observations, dict) else [observations]
+    keys = observation_space.spaces if isinstance(observation_space, spaces.Dict) else None
+    parts = [observations] if keys is None else [observations[key] for key in keys]
     columns = [(part.cpu().numpy() if isinstance(part, th.Tensor) else part).reshape(n, -1) for part in parts]
     double = any(column.dtype.itemsize >= 4 and column.dtype != np.float32 for column in columns)
     inputs: NDArray[Any] = np.concatenate([*columns, command], axis=1, dtype=np.float64 if double else np.float32)
@@ -87,7 +91,7 @@ def draw_examples(
     episodes = hindsight.learned_from()
     n_episodes, lengths = len(episodes), replay_buffer.lengths[episodes]
     batch = hindsight.transitions(episodes, options.normalizer)
-    inputs = to_inputs(batch.observations, hindsight.command_space.inputs(batch.command))
+    inputs = to_inputs(batch.observations, hindsight.command_space.inputs(batch.command), replay_buffer.observation_space)
     held_out = np.zeros(n_episodes, dtype=bool)
     if holds_out and n_episodes > 1:
         held_out[rng.permutation(n_episodes)[: int(np.ceil(options.validation_fraction * n_episodes))]] = True

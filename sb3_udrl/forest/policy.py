@@ -220,8 +220,17 @@ class ForestPolicy(BehaviorPolicy):
         """
         self.outputs, self.learned, self._last_fit = self.head.outputs(learned, self.n_jobs), learned, progress
 
+    def inputs(self, observations: Any, command: Command) -> NDArray[np.floating[Any]]:
+        """
+        What the forest reads, see :func:`~sb3_udrl.forest.examples.to_inputs`.
+
+        :param observations: arrays or tensors ``(n, *observation_shape)``, or a dictionary of such
+        :param command: ``n`` rows
+        """
+        return to_inputs(observations, self.command_space.inputs(command), self.observation_space)
+
     def loss_of(self, batch: CommandBatch) -> float:
-        inputs = to_inputs(batch.observations, self.command_space.inputs(batch.command))
+        inputs = self.inputs(batch.observations, batch.command)
         return self.head.loss(self.outputs(inputs), self.learned, batch.actions)
 
     # Saving: part of what PyTorch calls the state, in the zip with everything else
@@ -257,14 +266,14 @@ class ForestPolicy(BehaviorPolicy):
     def act(
         self, observation: PyTorchObs, command: Command, deterministic: bool = False, temperature: th.Tensor | None = None
     ) -> NDArray[Any]:
-        outputs = self.outputs(to_inputs(observation, self.command_space.inputs(command)))
+        outputs = self.outputs(self.inputs(observation, command))
         if deterministic:
             return self.head.mode(outputs)
         return self.head.draw(outputs, self.learned, 1.0 if temperature is None else temperature.cpu().numpy(), TorchDraws())
 
     def actor(self, rng: np.random.Generator, noise: Noise | None = None) -> Actor:
         def draw(observations: Any, command: Command, temperature: NDArray[np.float32]) -> NDArray[Any]:
-            inputs = to_inputs(observations, self.command_space.inputs(command))
+            inputs = self.inputs(observations, command)
             return self.head.draw(self.outputs(inputs), self.learned, temperature, rng)
 
         return draw

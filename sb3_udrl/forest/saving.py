@@ -81,7 +81,7 @@ def _from_bytes(content: bytes, n_inputs: int, head: DiscreteHead | ContinuousHe
     progress, version = loaded["progress"], loaded["scikit-learn"]
     if len(progress) != 3 or not all(type(number) is int and number >= 0 for number in progress):
         raise ValueError(f"its progress is {progress!r} instead of three counts")
-    scaling = loaded.get("scaling")  # revisions before 0.2 had none
+    scaling = loaded.get("scaling")  # earlier revisions had none
     learned = Learned(
         loaded["estimator"],
         loaded["present"],
