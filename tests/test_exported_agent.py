@@ -203,3 +203,15 @@ def test_a_file_that_says_too_little_is_refused(absolute, tmp_path):
 def test_amounts_of_what_is_no_sum_of_one_s_own_are_refused(absolute, amounts):
     with pytest.raises(ValueError, match="this model takes those of no part"):
         ExportedAgent(absolute[1]).predict(np.zeros(4), np.ones((1, 2)), reward=1.0, amounts=amounts)
+
+
+def test_an_advantage_raises_a_return_and_nothing_else(tmp_path):
+    """Where a model takes horizons and advantages, being better than usual is no matter of length."""
+    model = UDRL("CommandPolicy", "CartPole-v1", commands=["horizon", "advantage"], learning_starts=500, seed=0, device="cpu")
+    model.learn(1_000)
+    export_policy(model, tmp_path / "agent.onnx")
+    agent = ExportedAgent(tmp_path / "agent.onnx")
+    for command in ({"horizon": 50.0, "advantage": 2.0}, {"horizon": 50.0}, {"advantage": 2.0}):
+        _, state = model.predict(np.zeros(4, np.float32), command=command)
+        _, same = agent.predict(np.zeros(4, np.float32), command=command)
+        np.testing.assert_array_equal(state[0], same)

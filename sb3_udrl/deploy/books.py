@@ -146,6 +146,7 @@ class CommandBooks:
             nearest = self._episodes[np.argsort(distances, kind="stable")[:9]]
             row[self._measured] = np.where(asked, totals, np.median(nearest, axis=0))
             if raised:
-                row[self._measured[0]] += row[advantage] * nearest[:, 0].std()
+                if self.names[self._measured[0]] == "return":
+                    row[self._measured[0]] += row[advantage] * nearest[:, 0].std()
                 row[advantage] = np.nan
         return rows
