@@ -346,6 +346,20 @@ def test_resuming_is_bit_identical(tmp_path):
     assert model._n_updates == whole._n_updates > part._n_updates > 0
 
 
+def test_a_run_that_stops_while_it_is_measured_goes_on_measuring(tmp_path):
+    whole = tiny_generator(make_vec(FixedStart, 2), measuring=0.5).learn(320)
+    part = tiny_generator(make_vec(FixedStart, 2), measuring=0.5)
+    part.learn(320, callback=Recorder(lambda callback: callback.num_timesteps < 240))
+    part.save(tmp_path / "model")
+    part.save_replay_buffer(tmp_path / "buffer")
+    model = UDRLPG.load(tmp_path / "model", make_vec(FixedStart, 2), device=DEVICE)
+    model.load_replay_buffer(tmp_path / "buffer")
+    model.learn(320 - model.num_timesteps, reset_num_timesteps=False)
+    assert part._n_updates == model._n_updates == whole._n_updates
+    assert len(part.score_card) < len(model.score_card)
+    assert abs(len(model.score_card) - len(whole.score_card)) <= 2  # those that were running begin anew
+
+
 def test_a_zip_with_its_policies(tmp_path):
     model = tiny_generator(make_vec(FixedStart, 2)).learn(160)
     model.save(tmp_path / "model", include=["replay_buffer"])
@@ -436,6 +450,17 @@ def test_what_sb3_cannot_choose_is_not_exported():
     assert set(model.predict(observations_of(SPACES[0]))[0]) <= {1, 2, 3}
     with pytest.raises(NotImplementedError, match="count choices from zero"):
         model.generate_policy(0.0)
+
+
+@pytest.mark.parametrize(("offset", "fits"), [(1e4, True), (1e7, False)])
+def test_what_single_precision_cannot_read_is_not_exported(offset, fits):
+    space = spaces.Box(offset - 1, offset + 1, (2,), np.float64)
+    model = tiny_generator(make_vec(AnySpaces, observation_space=space, action_space=spaces.Discrete(3))).learn(60)
+    if fits:
+        model.generate_policy(0.0)
+    else:
+        with pytest.raises(NotImplementedError, match="subtract a constant"):
+            model.generate_policy(0.0)
 
 
 def test_a_model_that_stored_no_policy_yet_has_no_best_policy():

@@ -86,6 +86,7 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         self.rng = np.random.default_rng()
         self.outcomes = Outcomes(stats_window_size)  # of recent episodes under commands
         self._n_updates = 0
+        self._run_began = 0  # at which step: a run that was killed and resumed is one
         self._command_is_fixed = False
         self._was_filled = False  # the replay buffer, before learning
         self._measured: dict[str, Any] = {}  # the score card, as it is saved

@@ -16,7 +16,7 @@ from sb3_udrl.commands.outcomes import Outcome, Outcomes
 from sb3_udrl.obedience.score_card import ScoreCard
 from sb3_udrl.saving.checks import checked_count
 
-_COUNTS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_n_updates", "_episode_num")
+_COUNTS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_n_updates", "_episode_num", "_run_began")
 _OF_CALLERS = ("_vec_normalize_env", "_logger", "_custom_logger", "device")  # of load() and its environment
 _WINDOWS = ("ep_info_buffer", "ep_success_buffer")  # of SB3, for its logs
 _NUMBERS = (
@@ -46,7 +46,7 @@ _KINDS: dict[str, tuple[str, tuple[Any, ...]]] = {
 
 def check_settings(settings: Mapping[str, Any], model_class: type[Any]) -> None:
     """
-    Look at what is not an argument of the constructor, which looks at these itself.
+    Look at what a file sets without the constructor, so that errors name the setting.
 
     :param settings: of a file, by name
     :param model_class: takes them as its attributes

@@ -298,6 +298,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         if reset_num_timesteps:
             self.count_from_zero()
         elif self._total_timesteps != planned:  # else it goes on with the progress that it had
+            self._run_began = self.num_timesteps
             self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
         self._was_filled = self.replay_buffer.n_transitions_added > self.num_timesteps
         if self._was_filled and self._n_updates == 0:
@@ -316,7 +317,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
 
     def count_from_zero(self) -> None:
         """A run begins whose steps are counted from zero: so is its progress, which SB3 leaves at the end of the last one."""
-        self._current_progress_remaining = 1.0
+        self._run_began, self._current_progress_remaining = 0, 1.0
 
     def make_collectors(self) -> Collectors | None:
         """Those that play for this model, if there are to be any; processes of another environment are ended."""

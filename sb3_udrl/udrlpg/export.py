@@ -16,6 +16,7 @@ from sb3_udrl.udrlpg.input_scale import InputScale
 from sb3_udrl.udrlpg.network import PolicyNetwork
 
 _SHARP = 1e8  # factor on logits that makes draws those of the most likely choice
+_COARSE = 0.01  # standard deviations of an input: more must not be lost to rounding
 _NO_NOISE = -20.0  # logarithm of the deviation of numbers
 
 
@@ -54,6 +55,11 @@ def sb3_policy(
     layers = [(matrix[0].astype(np.float64), bias[0].astype(np.float64)) for matrix, bias in network.layers(weights[None])]
     first, bias = layers[0]
     mean, factor = inputs.mean.cpu().numpy(), inputs.factor.cpu().numpy()
+    if (np.abs(mean) * factor * np.finfo(np.float32).eps > _COARSE).any():
+        raise NotImplementedError(
+            "policies of Stable-Baselines3 compute in single precision, which observations so far from zero lose: "
+            "subtract a constant from them in a wrapper"
+        )
     scaled = factor[:, None] * first
     layers[0] = (scaled, bias - mean @ scaled)
     matrix, bias = layers[-1]

@@ -229,8 +229,8 @@ class UDRLPG(CommandedAlgorithm):
 
     @property
     def _is_finished(self) -> bool:
-        """Whether the generator learns no more in this call of ``learn``, and is measured."""
-        left, whole = self._total_timesteps - self.num_timesteps, self._total_timesteps - self._num_timesteps_at_start
+        """Whether the generator learns no more in this run, and is measured."""
+        left, whole = self._total_timesteps - self.num_timesteps, self._total_timesteps - self._run_began
         return self._n_updates > 0 and left < self.measuring * whole
 
     def _evaluate_again(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
