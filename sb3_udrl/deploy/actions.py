@@ -113,7 +113,8 @@ def _squashed_normal(decider: dict[str, Any], rng: np.random.Generator, mean: ND
 
 def _beta(decider: dict[str, Any], rng: np.random.Generator, *params: NDArray[Any]) -> NDArray[Any]:
     alpha, beta = (1 + (param - 1) / max(decider["temperature"], 1e-3) for param in params)
-    return _unscaled(decider, 2 * rng.beta(alpha, beta) - 1)
+    shares = rng.beta(alpha, beta) if decider["temperature"] > 0 else params[0] / (params[0] + params[1])
+    return _unscaled(decider, 2 * shares - 1)
 
 
 def _unscaled(decider: dict[str, Any], actions: NDArray[Any]) -> NDArray[np.float64]:

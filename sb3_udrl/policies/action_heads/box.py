@@ -166,7 +166,9 @@ class BetaHead(BoxHead):
 
     def sample(self, params: th.Tensor, temperature: th.Tensor) -> th.Tensor:
         alpha, beta = (1 + (shape - 1) / temperature.clamp_min(1e-3) for shape in self.split(params))
-        return self.unscaled(2 * th.distributions.Beta(alpha, beta, validate_args=False).sample() - 1)
+        shares = th.distributions.Beta(alpha, beta, validate_args=False).sample()
+        alpha, beta = self.split(params)
+        return self.unscaled(2 * th.where(temperature == 0, alpha / (alpha + beta), shares) - 1)
 
 
 class DiscretizedHead(BoxHead):
