@@ -293,3 +293,36 @@ def test_a_part_of_one_s_own_from_training_to_prediction(tmp_path):
 def test_an_environment_that_does_not_say_what_a_part_counts():
     with pytest.raises(KeyError, match="energy"):
         own_model(make_vec(FixedStart)).learn(32)
+
+
+class Light(Energy):
+    lowest = 0.7  # is more than what single precision makes of it
+
+
+def test_the_least_value_can_be_asked_for_in_single_precision():
+    model = UDRL("CommandPolicy", make_vec(Walk, 1), commands=["return", Light()], device=DEVICE)
+    observation = np.zeros(2, np.float32)
+    model.predict(observation)
+    model.set_command({"energy": 0.7})
+    _, state = model.predict(observation)
+    assert state[0][0, 1] == pytest.approx(0.7)
+    with pytest.raises(ValueError, match=r"must be at least 0\.7"):
+        model.set_command({"energy": 0.69})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_infos_say_must_be_finite(value):
+    model = UDRL("CommandPolicy", make_vec(Walk, 1), commands=["return", Energy()], device=DEVICE)
+    observation = np.zeros(2, np.float32)
+    _, state = model.predict(observation, command={"return": 3, "energy": 5})
+    with pytest.raises(ValueError, match="of the energy of environment 0 is not finite"):
+        model.predict(observation, state, reward=1.0, info={"energy": value})
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_every_environment_has_an_info_of_its_own(n):
+    model = UDRL("CommandPolicy", make_vec(Walk, 1), commands=["return", Energy()], device=DEVICE)
+    observations = np.zeros((3, 2), np.float32)
+    _, state = model.predict(observations, command={"return": 3, "energy": 5})
+    with pytest.raises(ValueError, match=f"info has {n} entries for 3 environments"):
+        model.predict(observations, state, reward=np.ones(3), info=[{"energy": 1.0}] * n)

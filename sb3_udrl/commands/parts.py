@@ -75,7 +75,7 @@ class CommandPart(ABC):
             raise ValueError(
                 f'{self.name}={asked[np.isinf(asked)][0]}: a command must be finite; leave "{self.name}" out to not ask for it'
             )
-        if (asked < self.lowest).any():
+        if (asked < min(self.lowest, float(np.float32(self.lowest)))).any():  # policies hold commands in single precision
             raise ValueError(f"{self.name}={asked.min()}: must be at least {self.lowest:g}")
 
 

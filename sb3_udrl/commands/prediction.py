@@ -37,7 +37,7 @@ def next_command(
     :param reward: raw reward of the step before, a number or ``(n_envs,)``; if None, it is heard or estimated
     :param info: what the environments said besides, one dictionary or ``n_envs`` of them; if None, it is heard
     :return: a row per environment, and the next state
-    :raises ValueError: if an argument has the wrong shape, or a reward is not finite
+    :raises ValueError: if an argument has the wrong shape, or a reward or what infos count is not finite
     """
     starts = np.zeros(n_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool).reshape(-1)
     n_rows = n_envs if state is None else len(state[0])
@@ -62,7 +62,13 @@ def next_command(
     if info is None and heard is not None:
         info = heard.infos
     infos = [info] * n_envs if isinstance(info, dict) else info
+    if infos is not None and len(infos) != n_envs:
+        raise ValueError(f"info has {len(infos)} entries for {n_envs} environments: give a dictionary for each")
     current = space.advance(previous, Step(rewards, infos))
+    for name, values in current.parts.items():
+        lost = np.isfinite(previous[name]) & ~np.isfinite(values)
+        if lost.any():
+            raise ValueError(f"info={infos}: what it says of the {name} of environment {lost.argmax()} is not finite")
     if starts.any():
         current = current.where(starts, begin())
     return current, (space.to_rows(current), np.full(n_envs, n_tracked))
