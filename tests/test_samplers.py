@@ -20,6 +20,7 @@ from sb3_udrl.commands import (
     Outcome,
     Outcomes,
     QuantileCommands,
+    SummedPart,
     make_command,
     make_command_space,
 )
@@ -389,3 +390,16 @@ def test_a_sampler_may_return_what_is_taken_elsewhere():
     model.learn(100, callback=Plain())
     own = model.policy.own_command()
     assert (own["return"], own["horizon"]) == ([2], [3])
+
+
+@pytest.mark.parametrize("sampler", ["adaptive", "joint", "mean_plus_std", "quantile", "curriculum"])
+def test_a_sampler_of_other_parts_is_refused_before_anything_is_collected(sampler):
+    class Turns(SummedPart):
+        name = "turns"
+
+        def amounts(self, step):
+            return np.ones(len(step.rewards))
+
+    with pytest.raises(ValueError, match="horizon, return, this model takes turns: choose command_sampler"):
+        tiny_model(make_vec(Scripted), commands=[Turns()], command_sampler=sampler)
+    tiny_model(make_vec(Scripted), commands=["return", Turns()], command_sampler=sampler).learn(40)

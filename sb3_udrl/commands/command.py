@@ -23,7 +23,7 @@ class Command:
 
     def __new__(cls, *args: Any) -> Command:
         command = super().__new__(cls)
-        if len(args) == 2:  # files of revisions before 0.2 hold pairs
+        if len(args) == 2:  # files of earlier revisions hold pairs
             command.parts = dict(zip(("return", "horizon"), args, strict=True))
         return command
 

@@ -160,6 +160,7 @@ class EliteCommands(CommandSampler):
     :raises ValueError: if an argument is out of its range
     """
 
+    asks_for = frozenset({"return", "horizon", "advantage"})
     in_advance = True
 
     def __init__(self, n_elites: int = 50, elite_share: float = 0.05, verbose: int = 0) -> None:

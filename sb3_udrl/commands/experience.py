@@ -39,7 +39,7 @@ class Experience(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name, empty in self.named_buffers():
-            state_dict.setdefault(f"{prefix}{name}", th.zeros_like(empty))  # revisions before 0.2 saved none
+            state_dict.setdefault(f"{prefix}{name}", th.zeros_like(empty))  # earlier revisions saved none
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def remember(self, totals: NDArray[np.float64]) -> None:

@@ -1,4 +1,4 @@
-"""The name by which files of revisions before 0.2 know :mod:`sb3_udrl.commands.elites`."""
+"""The name by which files of earlier revisions know :mod:`sb3_udrl.commands.elites`."""
 
 from sb3_udrl.commands.elites import AdaptiveCommands, EliteCommands, JointCommands
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_udrl.buffers import EpisodicReplayBuffer
@@ -26,6 +27,7 @@ class CommandSampler(BaseCallback):
     """
 
     model: Any  # a CommandedModel; to callbacks, models are SB3's
+    asks_for: ClassVar[frozenset[str]] = frozenset()  # parts, of which a model has to take one; any if empty
     in_advance: ClassVar[bool] = False  # whether `sample` looks at the number of the observations alone, so may draw early
 
     def __init_subclass__(cls) -> None:
@@ -34,6 +36,21 @@ class CommandSampler(BaseCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "locals": {}, "globals": {}}  # of the loop that calls it: they hold what cannot be copied
+
+    def init_callback(self, model: BaseAlgorithm) -> None:
+        """
+        Get to know the model.
+
+        :param model: a model that takes commands
+        :raises ValueError: if it takes none that this sampler asks for
+        """
+        super().init_callback(model)
+        takes = self.model.command_space.names
+        if self.asks_for and not self.asks_for & set(takes):
+            raise ValueError(
+                f"{type(self).__name__} asks for {', '.join(sorted(self.asks_for))}, this model takes {', '.join(takes)}: "
+                'choose command_sampler="fixed", or a CommandSampler of your own'
+            )
 
     @property
     def replay_buffer(self) -> EpisodicReplayBuffer:
@@ -73,6 +90,7 @@ class MeanPlusStdCommands(CommandSampler):
     :raises ValueError: if ``n_elites`` is below one
     """
 
+    asks_for = frozenset({"return", "horizon"})
     in_advance = True
 
     def __init__(self, n_elites: int = 50, verbose: int = 0) -> None:
@@ -140,6 +158,7 @@ class QuantileCommands(CommandSampler):
     :raises ValueError: if these are not ``0 <= low <= high <= 1``
     """
 
+    asks_for = frozenset({"return", "horizon"})
     in_advance = True
 
     def __init__(self, low: float = 0.9, high: float = 1.0, verbose: int = 0) -> None:
