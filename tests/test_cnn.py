@@ -12,7 +12,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, VecTransposeImage, is_vecenv_wrapped
 
 from sb3_udrl import UDRL
-from sb3_udrl.evaluation import evaluate_policy
+from sb3_udrl.evaluation import CommandFollowingCallback, evaluate_policy
 from sb3_udrl.policies import SmallCNN
 
 SMALL = {"features_extractor_kwargs": {"features_dim": 16}}
@@ -142,3 +142,13 @@ def test_catch_is_learned():
     assert model.replay_buffer.returns[:1000].mean() < -0.5
     mean, _ = evaluate_policy(model, make_vec_env("sb3_udrl.envs:Catch-v0", 8, seed=1), 100)
     assert mean > 0
+
+
+def test_the_following_callback_evaluates_where_that_of_sb3_does():
+    """SB3 transposes pictures of the training environment alone."""
+    picture = {"screen_height": 40, "screen_width": 40}
+    callback = CommandFollowingCallback(
+        make_vec(FakeImageEnv, **picture), commands={"return": [5], "horizon": [5]}, eval_freq=30, n_episodes=1
+    )
+    image_model(make_vec(FakeImageEnv, 2, **picture)).learn(80, callback=callback)
+    assert callback.last_result is not None

@@ -333,7 +333,8 @@ class CommandFollowingCallback(EventCallback):
             return True
         if self.commands is None and not len(self.model.policy.experience.known()):
             return True
-        sync_envs_normalization(self.training_env, self.eval_env)
+        if self.model.get_vec_normalize_env() is not None:
+            sync_envs_normalization(self.training_env, self.eval_env)
         commands = experienced_commands(self.model) if self.commands is None else self.commands
         result = command_following(self.model, self.eval_env, commands, None, self.n_episodes, self.deterministic)
         self.last_result = result
