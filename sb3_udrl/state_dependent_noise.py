@@ -1,4 +1,4 @@
-"""The name by which files of revisions before 0.2 know :mod:`sb3_udrl.exploration.state_dependent_noise`."""
+"""The name by which files of earlier revisions know :mod:`sb3_udrl.exploration.state_dependent_noise`."""
 
 from sb3_udrl.exploration.state_dependent_noise import StateDependentNoise
 

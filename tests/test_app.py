@@ -131,7 +131,7 @@ def test_wrappers_of_others_are_refused(folder):
 
 
 def test_pickles_are_not_loaded(tmp_path):
-    """A file of a revision before 0.2 holds some."""
+    """A file of an earlier revision holds some."""
     old = Path(__file__).parent / "data" / "v0.1.0" / "absolute.zip"
     (tmp_path / "old.zip").write_bytes(old.read_bytes())
     (tmp_path / "old.json").write_text(json.dumps({"env_id": "CartPole-v1"}))

@@ -14,8 +14,8 @@ def test_returns_to_go_by_hand():
 
 def test_discounted_returns_to_go_by_hand():
     rewards = np.array([1, 2, 4], dtype=np.float32)
-    np.testing.assert_array_equal(returns_to_go(rewards, gamma=0.5), [3, 4, 4])
-    np.testing.assert_array_equal(returns_to_go(rewards, gamma=0.0), [1, 2, 4])
+    np.testing.assert_array_equal(discounted_sums(rewards, steps_to_go(3), 0.5), [3, 4, 4])
+    np.testing.assert_array_equal(discounted_sums(rewards, steps_to_go(3), 0.0), [1, 2, 4])
     np.testing.assert_array_equal(rewards, [1, 2, 4])  # not changed in place
 
 

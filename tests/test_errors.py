@@ -347,7 +347,7 @@ def test_buffers_of_other_algorithms(tmp_path, model):
     check_refused_buffer(model, tmp_path / "buffer", "not the episodes of an EpisodicReplayBuffer", allow_pickle=True)
 
 
-@pytest.mark.parametrize("key", ["hindsight", "replay_buffer"])  # as revisions before 0.2 wrote them
+@pytest.mark.parametrize("key", ["hindsight", "replay_buffer"])  # as earlier revisions wrote them
 def test_something_else_in_the_place_of_a_buffer(tmp_path, model, key):
     numbers = ("rng", "warm_up", "noise", "further", "running", "torch_rng_state", "cuda_rng_states")
     state = {key: [1, 2], **dict.fromkeys(numbers, 0)}

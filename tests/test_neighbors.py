@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from sb3_udrl.buffers import returns_to_go
 from sb3_udrl.labels.neighbors import Followed, local_fit, own_shares, scores, situation_features
+
+
+def returns_to_go(rewards, gamma):
+    """By the recursion, backwards from the last step."""
+    returns = np.zeros(len(rewards) + 1)
+    for i in reversed(range(len(rewards))):
+        returns[i] = rewards[i] + gamma * returns[i + 1]
+    return returns[:-1]
 
 
 def followed(episodes, gamma):

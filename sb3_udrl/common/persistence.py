@@ -60,7 +60,7 @@ def load_running_state(model: CommandedModel, source: Any, state: dict[str, Any]
     if state is None:
         if not is_archive(source, ".pkl"):
             raise ValueError(
-                "it is no zip file. Revisions before 0.2 wrote pickles, which can run any code: if it is one and you trust "
+                "it is no zip file. Earlier revisions wrote pickles, which can run any code: if it is one and you trust "
                 "where it comes from, load_replay_buffer(..., allow_pickle=True)"
             )
         with open_archive(source, ".pkl") as archive:

@@ -154,7 +154,7 @@ class SavedAlgorithm(BaseAlgorithm):
 
         :param path: file, path or address
         :param truncate_last_traj: has no effect, stored episodes are always whole; SB3's callers pass it
-        :param allow_pickle: load a file of a revision before 0.2, which is a pickle and can run any code
+        :param allow_pickle: load a file of an earlier revision, which is a pickle and can run any code
         :raises FileNotFoundError: if there is no such file
         :raises ValueError: if the file is damaged or holds something else, or episodes of other spaces; the model is left as
             it was
@@ -193,7 +193,7 @@ def _plain_settings(
         )
     if pickled:
         warnings.warn(
-            "this file holds pickles, which can run any code when they are loaded: files of revisions before 0.2 do. Save the "
+            "this file holds pickles, which can run any code when they are loaded: files of earlier revisions do. Save the "
             "model again to have one without, and load files of strangers with trusted=[]",
             stacklevel=3,
         )

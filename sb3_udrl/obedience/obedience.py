@@ -81,7 +81,7 @@ class Obedience:
 
     @property
     def wanted(self) -> str:
-        """The part that bands, practice and calibration go by: the return, if it is one."""
+        """The part that practice and calibration go by: the return, if it is one, as it is for the bands of the archive."""
         return self.hindsight.command_space.measured[0]
 
     @property

@@ -18,7 +18,7 @@ class ScoreCard:
     """
     Episodes at the end of training that were asked for returns, and what they got. Saved with the model.
 
-    :param asked: desired values by part, each ``(n_episodes,)``; NaN where a part was not asked for
+    :param asked: desired values by part, each ``(n_episodes,)``, with what experience completes; NaN where nothing does
     :param achieved: achieved values by part, each ``(n_episodes,)``
     :param greedy: whether the most likely actions were taken, ``(n_episodes,)``
     """

@@ -110,7 +110,7 @@ class BehaviorPolicy(SavedPolicy):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         saved = state_dict.get(f"{prefix}eval_command")
-        if saved is not None and len(saved) == 2 and saved[1].isinf():  # a relative command as revisions before 0.2 wrote it
+        if saved is not None and len(saved) == 2 and saved[1].isinf():  # a relative command as earlier revisions wrote it
             state_dict[f"{prefix}eval_command"] = saved[:1]
         super()._load_from_state_dict(state_dict, prefix, *args)
 

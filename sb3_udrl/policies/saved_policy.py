@@ -48,7 +48,7 @@ class SavedPolicy(BasePolicy):
         trusted: Collection[str] | None = None,
     ) -> SelfPolicy:
         """
-        Load a policy that :meth:`save` wrote. Loading runs no code; files of revisions before 0.2 are pickles, which can run
+        Load a policy that :meth:`save` wrote. Loading runs no code; files of earlier revisions are pickles, which can run
         any: they are loaded with a warning, and refused where ``trusted`` is given.
 
         :param path: of the file, also an address such as ``s3://bucket/policy``
@@ -87,11 +87,11 @@ def _plain(archive: Archive, trusted: Collection[str], device: th.device | str) 
 
 
 def _pickled(path: Any, trusted: Collection[str] | None, device: th.device | str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """As :func:`_plain`, of a file as revisions before 0.2 wrote it."""
+    """As :func:`_plain`, of a file as earlier revisions wrote it."""
     if trusted is not None:
         raise ValueError("it is a pickle, which can run any code; nothing of it was read")
     warnings.warn(
-        "this file is a pickle, which can run any code when it is loaded: files of revisions before 0.2 are. Save the policy "
+        "this file is a pickle, which can run any code when it is loaded: files of earlier revisions are. Save the policy "
         "again to have one without, and load files of strangers with trusted=[]",
         stacklevel=3,
     )

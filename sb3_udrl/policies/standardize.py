@@ -38,7 +38,7 @@ class Standardizer(nn.Module):
         self.register_buffer("n_updates", th.zeros(1))  # a float, as all of SB3's state
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        second_moment = state_dict.pop(f"{prefix}second_moment", None)  # as revisions before 0.2 wrote it
+        second_moment = state_dict.pop(f"{prefix}second_moment", None)  # as earlier revisions wrote it
         if second_moment is not None:
             mean = state_dict[f"{prefix}mean"]
             state_dict[f"{prefix}mean_rest"] = th.zeros_like(mean)

@@ -33,7 +33,7 @@ class CommandStandardizer(Standardizer):
         self.register_buffer("per_step", th.zeros(len(names)))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.setdefault(f"{prefix}per_step", th.zeros_like(self.per_step))  # revisions before 0.2 had none
+        state_dict.setdefault(f"{prefix}per_step", th.zeros_like(self.per_step))  # earlier revisions had none
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def update(self, batch: th.Tensor) -> None:

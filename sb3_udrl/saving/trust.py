@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# Parts of forests in files of revisions before 0.2, which can run code anyway: a damaged one ends the process while it is made
+# Parts of forests in files of earlier revisions, which can run code anyway: a damaged one ends the process while it is made
 OLDER_FOREST_TYPES = (
     "lightgbm.basic.Booster",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
