@@ -232,7 +232,7 @@ def test_predictions_for_a_dictionary_that_is_not_finite():
         ("command_sampler", None, r"command_sampler=None: choose one of"),
         ("command_sampler", dict, r"command_sampler=<class 'dict'>: choose one of"),
         ("command_sampler_kwargs", {"n_elite": 5}, r"command_sampler_kwargs=\{'n_elite': 5\} do not fit \w+Commands"),
-        ("replay_buffer_kwargs", {"size": 5}, r"replay_buffer_kwargs=\{'size': 5\} do not fit \w+ReplayBuffer.*size"),
+        ("replay_buffer_kwargs", {"size": 5}, r"replay_buffer_kwargs=\{'size': 5\}: EpisodicReplayBuffer takes no size"),
         (
             "replay_buffer_kwargs",
             {"retention": "worst"},
@@ -384,6 +384,34 @@ def test_an_empty_buffer_says_what_to_do(model):
     model.replay_buffer.reset()
     with pytest.raises(ValueError, match=r"replay buffer holds no episodes to learn from: learn\(\) collects some"):
         model.train(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"replay_buffer_kwargs": {"size": 9}},
+            "EpisodicReplayBuffer takes no size, but device, max_episodes, ",
+        ),
+        ({"replay_buffer_kwargs": {"buffer_size": 9}}, "EpisodicReplayBuffer takes no buffer_size, but"),
+        (
+            {"obedience_kwargs": {"share": 9}},
+            "Obedience takes no share, but archive_size, .*, policy_kwargs, temp",
+        ),
+        ({"label_kwargs": {"gamma": 0.9}}, "commands have no part gamma. Arguments go by part, such as"),
+        ({"policy_kwargs": {"net_arch": {"pi": [8], "vf": [8]}}}, "net_arch=.*: give a list of the sizes of hidden layers"),
+    ],
+)
+def test_arguments_in_dictionaries_are_refused_with_those_that_there_are(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        UDRL("CommandPolicy", "CartPole-v1", **kwargs)
+
+
+def test_learning_without_an_environment_says_how_to_get_one():
+    of_cart_pole = gym.make("CartPole-v1")
+    spaces = {"observation_space": of_cart_pole.observation_space, "action_space": of_cart_pole.action_space}
+    with pytest.raises(ValueError, match=r"env=None: nothing to learn from: set_env\(env\)"):
+        UDRL("CommandPolicy", None, **spaces).learn(10)
 
 
 def test_policy_kwargs_of_another_policy_are_named():

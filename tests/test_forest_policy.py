@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
-from helpers import hindsight, make_vec, tiny_model
+from helpers import TINY, hindsight, make_vec, tiny_model
 from probe_envs import AnySpaces, CostlySteps, Scripted, TellingArms, TwoArms, TwoPaths
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -390,3 +390,16 @@ def test_through_the_zoo(monkeypatch, tmp_path):
     model = UDRL.load(tmp_path / "logs/udrl/CartPole-v1_1/CartPole-v1.zip", trusted=[])
     striving = model.policy.striving
     assert isinstance(striving, ForestPolicy) and len(striving.learned.estimator.estimators_) == 3
+
+
+class AlwaysOne(ForestPolicy):
+    def act(self, observation, command, deterministic=False, temperature=None):
+        return np.ones_like(super().act(observation, command, deterministic, temperature))
+
+
+def test_a_forest_that_acts_in_its_own_way_does_so_while_collecting():
+    model = UDRL(AlwaysOne, make_vec(TwoArms), **{**TINY, "policy_kwargs": FEW_TREES}).learn(64)
+    before = model.replay_buffer.n_episodes
+    model.learn(32, reset_num_timesteps=False)
+    played = [model.replay_buffer.episode(i).actions for i in range(before, model.replay_buffer.n_episodes)]
+    assert len(played) > 4 and all((actions == 1).all() for actions in played)

@@ -318,3 +318,40 @@ def test_a_held_out_episode_that_outweighs_all_others_does_not_stop_learning(sam
     paid = buffer.returns[rows // 2]
     assert 40 not in rows // 2 and paid.max() == 1
     assert paid.mean() == pytest.approx(mean, abs=0.03)
+
+
+class TwoPictures(gym.Env):
+    """A picture with its channels last, beside numbers or alone."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, alone):
+        picture = spaces.Box(0, 255, (36, 40, 3), np.uint8)
+        self.observation_space = picture if alone else spaces.Dict({"numbers": OBSERVATIONS, "picture": picture})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.now = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.now += 1
+        return self.observation_space.sample(), float(action), self.now == 4, False, {}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_models_of_pictures_with_channels_last_go_on_online(alone, tmp_path):
+    env = TwoPictures(alone)
+    steps = 24
+    episodes = [env.observation_space.sample() for _ in range(steps)]
+    observations = (
+        np.stack(episodes) if alone else {name: np.stack([one[name] for one in episodes]) for name in env.observation_space}
+    )
+    ends = np.arange(steps) % 4 == 3
+    recording = {"actions": np.arange(steps) % 2, "rewards": np.ones(steps), "terminals": ends, "timeouts": ends & False}
+    model = offline_model("CnnPolicy" if alone else "MultiInputPolicy", env.observation_space, commands="any")
+    model.learn_from({"observations": observations, **recording}, 2)
+    model.set_env(TwoPictures(alone))
+    model.learn(16)
+    model.save(tmp_path / "model")
+    assert UDRL.load(tmp_path / "model", TwoPictures(alone), device=DEVICE).learn(16).num_timesteps == 16

@@ -242,13 +242,17 @@ def test_without_set_command_the_model_asks_for_what_its_buffer_supports():
     assert rows(model.predict(ONE)[1]) == [(15, 3)]
 
 
-def test_the_choice_can_be_given_back():
+def test_the_choice_can_be_given_back(tmp_path):
     model = tiny_model(make_vec(Scripted, lengths=(3,), rewards=(5,)), command_sampler="mean_plus_std")
     model.set_command(1, 1)
     model.learn(60)
-    model.set_command(None)
-    model.learn(60)
-    assert rows(model.predict(ONE)[1]) == [(15, 3)]
+    model.set_command(2, 2)
+    model.save(tmp_path / "model")
+    for fixed in (model, UDRL.load(tmp_path / "model", device=DEVICE)):
+        assert rows(fixed.predict(ONE)[1]) == [(2, 2)]
+        for _ in range(2):
+            fixed.set_command(None)
+            assert rows(fixed.predict(ONE)[1]) == [(15, 3)]
 
 
 @pytest.mark.parametrize(

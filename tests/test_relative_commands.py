@@ -145,11 +145,16 @@ def test_samplers_of_either_kind():
         with pytest.raises(ValueError, match="asks for advantage: this model takes return, horizon"):
             tiny_model(make_vec(FixedStart)).learn(100, callback=sampler)
 
+    class Plain(Better):
+        best = CommandSampler.best
+
+    assert relative_model().learn(100, callback=Plain()).policy.eval_command.tolist() == [0]  # as usual
+
     class Changing(Better):
         def sample(self, observations):
             return make_command(1, 5, len(observations))
 
-    with pytest.raises(ValueError, match="asks for horizon, return: this model takes advantage"):
+    with pytest.raises(ValueError, match=r"Changing\.sample\(\) asks for horizon, return: this model takes adv"):
         relative_model().learn(100, callback=Changing())
 
 

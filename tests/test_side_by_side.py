@@ -464,7 +464,7 @@ def test_the_defaults_of_the_base_are_those_of_udrl():
 def test_a_policy_of_two_functions_is_not_loaded_as_one(tmp_path):
     model = tiny_model(make_vec(TwoArms), commands="any")
     model.policy.save(tmp_path / "policy")
-    with pytest.raises(ValueError, match=r"that CommandPolicy can load: .* save a policies\.side_by_side\.SideBySide"):
+    with pytest.raises(ValueError, match=r"that CommandPolicy can load: .* save a sb3_udrl\.policies\.SideBySide"):
         CommandPolicy.load(tmp_path / "policy", device=DEVICE)
 
 

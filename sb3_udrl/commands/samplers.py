@@ -72,7 +72,12 @@ class CommandSampler(BaseCallback):
         """
 
     def best(self) -> Command:
-        """The best that the buffer supports, one row: by default mean return and mean length of the ten best episodes."""
+        """
+        The best that the buffer supports, one row: by default mean return and mean length of the ten best episodes; as usual
+        where the model takes neither.
+        """
+        if not {"return", "horizon"} & set(self.model.command_space.names):
+            return self.model.command_space.default()
         best = self.replay_buffer.best(10)
         return make_command(self.replay_buffer.returns[best].mean(), self.replay_buffer.lengths[best].mean())
 

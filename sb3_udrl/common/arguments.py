@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Real
 from typing import Any
 
@@ -61,13 +61,28 @@ def check_policy_kwargs(policy_class: type[Any], kwargs: Mapping[str, Any]) -> N
     :param kwargs: its arguments
     :raises ValueError: naming those that it does not take, and those that it does
     """
-    known = inspect.signature(policy_class).parameters
+    hint = "; the Zoo's -optimize searches the arguments of CommandPolicy"
+    check_kwargs("policy_kwargs", kwargs, policy_class, hint=hint)
+
+
+def check_kwargs(
+    argument: str, kwargs: Mapping[str, Any], made: type[Any], ours: Collection[str] = (), hint: str = ""
+) -> None:
+    """
+    Refuse arguments that a class does not take.
+
+    :param argument: name of the constructor's argument that holds them
+    :param kwargs: arguments by name
+    :param made: the class
+    :param ours: arguments of it that the model gives
+    :param hint: what to say besides
+    :raises ValueError: naming those that it does not take, and those that it does
+    """
+    parameters = inspect.signature(made).parameters
+    known = sorted(set(parameters) - set(ours))
     unknown = sorted(set(kwargs) - set(known))
-    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        raise ValueError(
-            f"policy_kwargs={kwargs}: {policy_class.__name__} takes no {', '.join(unknown)}, but {', '.join(sorted(known))}; "
-            "the Zoo's -optimize searches the arguments of CommandPolicy"
-        )
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise ValueError(f"{argument}={kwargs}: {made.__name__} takes no {', '.join(unknown)}, but {', '.join(known)}{hint}")
 
 
 def check_collectors(collectors: int, kwargs: dict[str, Any] | None) -> None:
@@ -111,15 +126,16 @@ def make_replay_buffer(model: HindsightModel) -> EpisodicReplayBuffer:
         )
     buffer_class = model.replay_buffer_class or EpisodicReplayBuffer
     kwargs = model.replay_buffer_kwargs or {}
+    ours: dict[str, Any] = {
+        "buffer_size": model.buffer_size,
+        "observation_space": model.observation_space,
+        "action_space": model.action_space,
+        "recorded": model.command_space.recorded,
+        "seed": model.rng,
+    }
+    check_kwargs("replay_buffer_kwargs", kwargs, buffer_class, ours)
     try:
-        return buffer_class(
-            model.buffer_size,
-            model.observation_space,
-            model.action_space,
-            recorded=model.command_space.recorded,
-            seed=model.rng,
-            **kwargs,
-        )
+        return buffer_class(**ours, **kwargs)
     except TypeError as error:
         raise ValueError(f"replay_buffer_kwargs={kwargs} do not fit {buffer_class.__name__}: {error}") from error
 

@@ -88,6 +88,7 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         self._n_updates = 0
         self._run_began = 0  # at which step: a run that was killed and resumed is one
         self._command_is_fixed = False
+        self._chosen_command: dict[str, float] | None = None  # what the model would begin with, where one is fixed
         self._was_filled = False  # the replay buffer, before learning
         self._measured: dict[str, Any] = {}  # the score card, as it is saved
 
@@ -197,8 +198,7 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         Set the command that ``predict`` starts episodes with, for good; before, it is what has worked best.
 
         :param command: a desired return in raw reward units, or a dictionary of values by part, such as ``{"horizon": 50}`` or
-            ``{"advantage": 1.0}``, an empty one to ask for nothing; None leaves the choice to the model again, from its next
-            training on
+            ``{"advantage": 1.0}``, an empty one to ask for nothing; None leaves the choice to the model again
         :param desired_horizon: in steps, together with a desired return
         :param guidance: how strongly commands are insisted on from now on, see
             :attr:`BehaviorPolicy.guidance <sb3_udrl.policies.BehaviorPolicy.guidance>`; None leaves it as it is
@@ -207,11 +207,28 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         if guidance is not None:
             self.policy.guidance = guidance
         if command is not None:
+            chosen = self._chosen_command if self._command_is_fixed else _asked(self.policy.own_command())
             self.policy.set_command(command, desired_horizon)
+            self._command_is_fixed, self._chosen_command = True, chosen
             self.warn_beyond(self.policy.own_command())
         elif desired_horizon is not None:
             raise ValueError(f'command=None, desired_horizon={desired_horizon}: for a horizon alone, {{"horizon": ...}}')
-        self._command_is_fixed = command is not None
+        else:
+            chosen, self._command_is_fixed, self._chosen_command = self._chosen_command, False, None
+            if chosen is not None:
+                self.policy.set_command(chosen)
+
+    def begin_with(self, command: CommandLike) -> None:
+        """
+        Let ``predict`` start episodes with a command that the model has chosen, as soon as nobody says otherwise.
+
+        :param command: the command
+        :raises ValueError: as :meth:`set_command` does
+        """
+        if self._command_is_fixed:
+            self._chosen_command = _asked(self.command_space.make(command, gaps=True))
+        else:
+            self.policy.set_command(command)
 
     def warn_beyond(self, command: Command) -> None:
         """
@@ -267,3 +284,8 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         :raises ValueError: if it is damaged
         """
         return lambda: None
+
+
+def _asked(command: Command) -> dict[str, float]:
+    """What one row asks for, by part."""
+    return {part: float(values[0]) for part, values in command.parts.items() if not np.isnan(values[0])}

@@ -71,6 +71,8 @@ def check_settings(settings: Mapping[str, Any], model_class: type[Any]) -> None:
         ScoreCard.from_plain(settings.get("_measured", {}))
     except ValueError as error:
         raise ValueError(f"_measured: {error}") from error
+    if not (settings.get("_chosen_command") is None or _is_achievement(settings["_chosen_command"])):
+        raise ValueError("_chosen_command: holds no values of parts")
     if "outcomes" in settings and not _are_outcomes(settings["outcomes"]):
         raise ValueError("outcomes: holds no episodes under commands")
 

@@ -158,13 +158,12 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         report = self.fit(gradient_steps, batch_size, self.lr_schedule(self._current_progress_remaining))
         self.remember()
         self._n_updates += report.n_updates
-        if not self._command_is_fixed:
-            self.choose_own_command()
+        self.choose_own_command()
         return report
 
     def choose_own_command(self) -> None:
         """Let the policy begin with what the command sampler takes for the best, where nobody says otherwise."""
-        self.policy.set_command(self._taken(self._command_sampler.best(), "best"))
+        self.begin_with(self._taken(self._command_sampler.best(), "best"))
 
     @property
     def warming_up(self) -> bool:
@@ -214,11 +213,14 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
 
     def _taken(self, command: CommandLike | None, hook: str) -> CommandLike:
         """A sampler's command without the parts that this model does not take, unless these are all: then it is refused."""
+        source = f"{type(self._command_sampler).__name__}.{hook}()"
         if command is None:
-            name = type(self._command_sampler).__name__
-            raise ValueError(f"{name}.{hook}() returned None: return a Command, with a row each")
+            raise ValueError(f"{source} returned None: return a Command, with a row each")
         asked = values_by_part(command)
-        taken = {name: values for name, values in asked.items() if name in self.command_space} or asked
+        taken = {name: values for name, values in asked.items() if name in self.command_space}
+        if asked and not taken:
+            takes = ", ".join(self.command_space.names)
+            raise ValueError(f"{source} asks for {', '.join(sorted(asked))}: this model takes {takes}")
         return Command(taken) if isinstance(command, Command) else taken
 
     def _finish_episodes(self, dones: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
@@ -286,6 +288,8 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
+        if self.env is None:
+            raise ValueError("env=None: nothing to learn from: set_env(env) gives the model one, as does load(path, env)")
         if self._is_stepping:  # the last training was interrupted within a step: of these episodes a step is missing
             self._last_obs = None
         resets, planned = reset_num_timesteps or self._last_obs is None, self._total_timesteps

@@ -65,7 +65,10 @@ class HindsightAlgorithm(OfflineLearning):
     def check_arguments(self) -> None:
         unknown = sorted(set(self.label_kwargs or {}) - set(self.make_command_space().names))
         if unknown:
-            raise ValueError(f"label_kwargs={self.label_kwargs}: commands have no part {', '.join(unknown)}")
+            raise ValueError(
+                f"label_kwargs={self.label_kwargs}: commands have no part {', '.join(unknown)}. Arguments go by part, such as "
+                '{"advantage": {"gamma": 0.98}}'
+            )
         super().check_arguments()
 
     def make_hindsight(self) -> Hindsight:

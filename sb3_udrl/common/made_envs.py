@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import gymnasium as gym
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 MakeEnv = Callable[[], gym.Env[Any, Any] | VecEnv]
@@ -35,3 +36,16 @@ def maker_of(env: gym.Env[Any, Any] | VecEnv) -> MakeEnv | None:
     :param env: any environment
     """
     return _makers.get(env)
+
+
+class SpacesAlone(gym.Env[Any, Any]):
+    """
+    An environment that nobody can play: what SB3 puts around it says what a model sees, such as pictures with their channels
+    first.
+
+    :param observation_space: of observations
+    :param action_space: of actions
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation_space, action_space

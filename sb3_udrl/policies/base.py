@@ -89,12 +89,15 @@ class BehaviorPolicy(SavedPolicy):
 
     exported_as: ClassVar[str | None] = None  # a key of ``sb3_udrl.deploy.export.KINDS``; None where it cannot be exported
     eval_command: th.Tensor
+
     _guidance: th.Tensor
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "act" in cls.__dict__ and "exported_as" not in cls.__dict__:  # an own way to act is not known to exporters
-            cls.exported_as = None
+        own = cls.__dict__
+        if "act" in own:  # who acts in an own way does so while collecting too, and is not known to exporters
+            for name in {"actor", "noise_dims", "exported_as"} - own.keys():
+                setattr(cls, name, getattr(BehaviorPolicy, name))
 
     def __init__(self, *args: Any, command_space: CommandSpace | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

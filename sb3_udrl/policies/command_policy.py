@@ -21,7 +21,7 @@ from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import CommandSpace
 from sb3_udrl.labels import CommandBatch
 from sb3_udrl.policies.action_heads import GaussianHead, make_action_head
-from sb3_udrl.policies.base import Actor, BehaviorPolicy, Noise
+from sb3_udrl.policies.base import Actor, Noise
 from sb3_udrl.policies.conditioning import ConditionedMlp
 from sb3_udrl.policies.features import PartsExtractor, joined, preprocess, replaced, suitable_features_extractor, vector_parts
 from sb3_udrl.policies.gradient_fit import Examples, GradientFit
@@ -97,6 +97,8 @@ class CommandPolicy(GradientFit):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
+        if isinstance(net_arch, dict):
+            raise ValueError(f"net_arch={net_arch}: give a list of the sizes of hidden layers, for the only network")
         self.net_arch = [128, 128] if net_arch is None else net_arch
         self.activation_fn, self.ortho_init = activation_fn, ortho_init
         self.conditioning, self.return_scale, self.horizon_scale = conditioning, return_scale, horizon_scale
@@ -221,11 +223,8 @@ class CommandPolicy(GradientFit):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = cls.__dict__
-        if "act" in own:  # who acts in an own way does so while collecting too
-            for name in {"actor", "noise_dims"} - own.keys():
-                setattr(cls, name, getattr(BehaviorPolicy, name))
-        if own.keys() & {"forward", "_features", "_command_input"} and "numpy_network" not in own:
+        own = cls.__dict__.keys()
+        if own & {"forward", "_features", "_command_input"} and "numpy_network" not in own:
             cls.numpy_network = _torch_only  # type: ignore[method-assign,assignment]
 
     def networks(self) -> list[nn.Module]:

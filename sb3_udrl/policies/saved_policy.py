@@ -71,7 +71,7 @@ class SavedPolicy(BasePolicy):
                 raise
             except Exception as error:
                 two = isinstance(error, TypeError) and "'make'" in str(error)  # an argument of nobody else
-                hint = "; models that take any command save a policies.side_by_side.SideBySide" if two else ""
+                hint = "; models that take any command save a sb3_udrl.policies.SideBySide" if two else ""
                 raise ValueError(f"{path} is not a policy that {cls.__name__} can load: {error}{hint}") from error
         return policy.to(get_device(device))
 

@@ -15,9 +15,9 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.commands import CommandPart, CommandSampler
-from sb3_udrl.common.arguments import check_policy_kwargs
+from sb3_udrl.common.arguments import check_kwargs, check_policy_kwargs
 from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
-from sb3_udrl.common.made_envs import MakeEnv
+from sb3_udrl.common.made_envs import MakeEnv, SpacesAlone
 from sb3_udrl.exploration import Exploration
 from sb3_udrl.exploration.warm_up import WarmUpFunction
 from sb3_udrl.labels import Hindsight
@@ -166,7 +166,8 @@ class UDRL(HindsightAlgorithm):
         self.patience, self.validation_fraction = patience, validation_fraction
         self.obedience_kwargs, self.guidance = obedience_kwargs, guidance
         if env is None and observation_space is not None and action_space is not None:
-            self.observation_space, self.action_space, self.n_envs = observation_space, action_space, 1
+            wrapped = self._wrap_env(SpacesAlone(observation_space, action_space), monitor_wrapper=False)
+            self.observation_space, self.action_space, self.n_envs = wrapped.observation_space, wrapped.action_space, 1
         elif _init_setup_model and (env is None or observation_space is not None or action_space is not None):
             raise ValueError("give env, or observation_space and action_space and env=None")
         if _init_setup_model:
@@ -222,6 +223,9 @@ class UDRL(HindsightAlgorithm):
         kwargs = {name: value for name, value in (self.obedience_kwargs or {}).items() if name not in _OF_THE_POLICY}
         if not self.command_space.measured:
             raise ValueError(f"commands={self.commands!r}: beside advantages, one part at least must be measured")
+        check_kwargs(
+            "obedience_kwargs", kwargs, Obedience, ("policy", "rng", "label_kwargs"), f", {', '.join(_OF_THE_POLICY)}"
+        )
         try:
             return Obedience(cast(SideBySide, self.policy), _obedience_rng(self.seed), self.label_kwargs, **kwargs)
         except TypeError as error:

@@ -306,8 +306,7 @@ class UDRLPG(CommandedAlgorithm):
         points = ending_in(calibration(*episodes), *best, lowest=float(episodes[0].min()))
         for greedy in (False, True):  # generated policies draw nothing
             self.policy.correct(greedy, points)
-        if not self._command_is_fixed:
-            self.policy.set_command(best[1])
+        self.begin_with(best[1])
 
     def due_gradient_steps(self, n_collected: int) -> int:
         return 0 if self._is_finished else super().due_gradient_steps(n_collected)
