@@ -3,8 +3,8 @@
 import csv
 import io
 import json
+import os
 import shlex
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -334,11 +334,17 @@ def test_an_episode_becomes_a_film(opened):
 
 def test_it_listens_on_the_loopback_address_alone(tmp_path, monkeypatch):
     called = []
-    monkeypatch.setattr(subprocess, "call", lambda command, env: called.append(command) or 0)
-    with pytest.raises(SystemExit) as ended:
-        command_line.main(["--models", str(tmp_path), "--no-browser"])
-    assert ended.value.code == 0
+    monkeypatch.setattr(command_line, "serve", called.append)
+    command_line.main(["--models", str(tmp_path), "--no-browser"])
     assert "--server.address=127.0.0.1" in called[0] and called[0][-1] == str(tmp_path.resolve())
+
+
+def test_what_stops_the_command_stops_the_server(monkeypatch):
+    became = []
+    monkeypatch.setattr(os, "execve", lambda *call: became.append(call) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        command_line.serve(["/bin/server", "page"])
+    assert [call[:2] for call in became] == [("/bin/server", ["/bin/server", "page"])]
 
 
 def test_a_missing_folder_is_named(tmp_path, capsys):

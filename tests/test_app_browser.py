@@ -7,15 +7,13 @@ The demo in a real browser, from end to end. Pictures and figures go to ``build/
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from app_browser import PATIENCE, a_browser, opened, serving
 from playwright.sync_api import expect
-
-from sb3_udrl.app.__main__ import command
-from sb3_udrl.app.models import GALLERY
 
 pytestmark = pytest.mark.slow
 PICTURES = Path(os.environ.get("SB3_UDRL_PICTURES") or Path(__file__).parents[1] / "build" / "app")
@@ -36,7 +34,8 @@ COUNT_PICTURES = """() => new Promise(done => {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
-    with serving(lambda port: command(GALLERY, "127.0.0.1", port, no_browser=True), log) as address:
+    demo = [sys.executable, "-m", "sb3_udrl.app", "--no-browser", "--port"]
+    with serving(lambda port: [*demo, str(port)], log) as address:
         yield address
 
 

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from sb3_udrl.app.models import GALLERY
+from sb3_udrl.common.command_lines import what_it_does
 
 PAGE = Path(__file__).with_name("page.py")
 
@@ -20,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     :param arguments: command line, by default that of the process
     :raises SystemExit: with the exit status of Streamlit; 2 if the folder or the extra is missing
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.app", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.app", description=what_it_does(main))
     parser.add_argument("--models", type=Path, default=GALLERY, help="folder with saved models; by default our gallery")
     parser.add_argument("--address", default="127.0.0.1", help="to listen on (default: %(default)s, this machine alone)")
     parser.add_argument("--port", type=int, default=8501, help="to listen on (default: %(default)s)")
@@ -32,7 +34,19 @@ def main(arguments: list[str] | None = None) -> None:
         import streamlit  # noqa: F401
     except ImportError:
         parser.exit(2, f"{parser.prog}: error: the demo needs Streamlit: pip install sb3-udrl[app]\n")
-    raise SystemExit(subprocess.call(command(args.models, args.address, args.port, args.no_browser), env=environment()))
+    serve(command(args.models, args.address, args.port, args.no_browser))
+
+
+def serve(command: list[str]) -> NoReturn:
+    """
+    Become the server, where the system can: then what stops this process stops the server.
+
+    :param command: as :func:`command` says it
+    :raises SystemExit: with the server's exit status, where it cannot
+    """
+    if os.name == "posix":
+        os.execve(command[0], command, environment())
+    raise SystemExit(subprocess.call(command, env=environment()))
 
 
 def environment() -> dict[str, str]:
@@ -53,6 +67,7 @@ def command(models: Path, address: str, port: int, no_browser: bool) -> list[str
         "server.address": address,
         "server.port": port,
         "server.headless": str(no_browser).lower(),
+        "server.showEmailPrompt": "false",  # else a first start waits for an address
         "server.fileWatcherType": "none",
         "runner.postScriptGC": "false",  # or every batch would wait for a full collection, over all that PyTorch loaded
         "browser.gatherUsageStats": "false",

@@ -23,6 +23,7 @@ from sb3_udrl.benchmark.tables import (
     scores_at,
     speed_table,
 )
+from sb3_udrl.common.command_lines import what_it_does
 from sb3_udrl.evaluation.command_line import fail
 from sb3_udrl.evaluation.environments import one_line
 
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line, by default that of the process
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.benchmark.report", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.benchmark.report", description=what_it_does(main))
     parser.add_argument("folders", type=Path, nargs="+", help="folders of results, as from python -m sb3_udrl.benchmark")
     parser.add_argument(
         "--output", type=Path, default=Path("docs/results"), help="folder of the report (default: %(default)s)"

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_udrl.commands.command import Command
 from sb3_udrl.commands.command_space import describe
+from sb3_udrl.common.command_lines import what_it_does
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation.command_line import add_model_arguments, check_at_least, fail, load_model
 from sb3_udrl.evaluation.environments import one_line
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line, by default that of the process
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.evaluation", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.evaluation", description=what_it_does(main))
     add_model_arguments(parser)
     parser.add_argument("--output", type=Path, help="folder for the pictures; that of the model by default")
     parser.add_argument("--episodes", type=int, default=20, help="episodes per evaluation")

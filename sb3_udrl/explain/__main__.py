@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sb3_udrl.common.command_lines import what_it_does
 from sb3_udrl.evaluation.command_line import add_model_arguments, check_at_least, load_model
 from sb3_udrl.explain.contributions import explainable
 from sb3_udrl.explain.report import Report
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line, by default that of the process
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.explain", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.explain", description=what_it_does(main))
     add_model_arguments(parser)
     parser.add_argument("--output", type=Path, help="folder for the report; explanation/ beside the model by default")
     parser.add_argument("--episodes", type=int, default=16, help="episodes to look at (default: %(default)s)")

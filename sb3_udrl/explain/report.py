@@ -30,6 +30,10 @@ _MOST_SITUATIONS = 2000  # behind the permutation importance
 _MOST_NUMBERS = 5_000_000  # of decisions times inputs, behind the contributions
 
 
+def _say(stage: str) -> None:
+    print(f"{stage} ...", flush=True)
+
+
 class Report:
     """
     Collects Markdown and pictures in a folder.
@@ -58,6 +62,7 @@ class Report:
         :param seed: of the distillation
         """
         self.text = [f"# {title}"]
+        _say(f"playing {self.n_episodes} episodes")
         situations = play(self.model, self.env, self.n_episodes)
         asked = describe(self.model.policy.own_command())
         mean, std = situations.returns.mean(), situations.returns.std()
@@ -68,12 +73,16 @@ class Report:
                 f"{' and '.join(self.deciding.command_space.names)} decides; trees are its own."
             )
         if explainable(self.deciding):
+            _say("what contributed to decisions")
             self._contributions(situations)
+        _say("what decisions depend on")
         self._importance()
+        _say("what commands change")
         self._command_grid(situations)
         if explainable(self.deciding) and not getattr(self.deciding, "standardize", False):
             self._tree("The first tree", self.deciding, "tree", self.deciding_inputs)
         if distills:
+            _say("imitating it by one tree, which takes longest")
             self._distillation(max_leaf_nodes, seed)
         (self.folder / "report.md").write_text("\n\n".join(self.text) + "\n", encoding="utf-8")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sb3_udrl import hub
+from sb3_udrl.common.command_lines import what_it_does
 from sb3_udrl.evaluation.command_line import add_model_arguments, check_at_least, fail, load_model
 from sb3_udrl.evaluation.environments import one_line, read_yaml, settings_beside
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line, by default that of the process
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.hub", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.hub", description=what_it_does(main))
     push = parser.add_subparsers(required=True, metavar="push").add_parser("push", help="put a model on the Hub")
     add_model_arguments(push)
     push.add_argument("repo", help="user/name on the Hub; made if it does not exist")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.common.command_lines import what_it_does
 from sb3_udrl.evaluation.environments import settings_beside, untrusted_code
 from sb3_udrl.remote.command_line import add_save_to, saving_to
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line, by default that of the process
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.zoo.runs", description=main.__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.zoo.runs", description=what_it_does(main), allow_abbrev=False)
     parser.add_argument("--algo", default="udrl", help="algorithm of the Zoo (default: %(default)s)")
     parser.add_argument("--env", default="CartPole-v1", help="environment (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=25, help="number of seeds (default: %(default)s)")

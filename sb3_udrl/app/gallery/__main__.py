@@ -16,6 +16,7 @@ import numpy as np
 
 from sb3_udrl import UDRL
 from sb3_udrl.algorithms import ALGORITHMS
+from sb3_udrl.common.command_lines import what_it_does
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
 from sb3_udrl.evaluation import run_commands
 from sb3_udrl.evaluation.environments import make_evaluation_env
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line, by default that of the process
     """
-    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.app.gallery", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sb3_udrl.app.gallery", description=what_it_does(main))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; all by default")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the models; by default that of the gallery")
     args = parser.parse_args(arguments)
