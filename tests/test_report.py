@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import tiny_model
 
+from sb3_udrl import UDRLPG
 from sb3_udrl.evaluation import report
 
 pytest.importorskip("matplotlib")
@@ -135,3 +136,10 @@ def test_as_a_command(folder):
     done = subprocess.run([*command, "--episodes", "1"], cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "greedy" in done.stdout
+
+
+def test_policies_that_draw_nothing_are_looked_at_once(tmp_path, capsys):
+    UDRLPG("MlpPolicy", "CartPole-v1", initial_policies=5, seed=0, device="cpu").learn(400).save(tmp_path / "CartPole-v1")
+    run(tmp_path, "--algo", "udrlpg")
+    assert "sampled" not in capsys.readouterr().out
+    assert {file.name for file in tmp_path.iterdir()} == {"CartPole-v1.zip", "command_following.png"}

@@ -79,17 +79,20 @@ def _between(limits: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, command: Command, output: Path) -> None:
+    title = f"{type(model).__name__} on {args.env}"
     print(f"{args.model} on {args.env}, asked for {describe(model.policy.own_command())}:")
-    for name, deterministic in (("greedy", True), ("sampled", False)):
+    modes = {"greedy": True, "sampled": False} if model.policy.draws else {"greedy": True}
+    for name, deterministic in modes.items():
         returns, lengths = evaluate_policy(model, env, args.episodes, deterministic=deterministic, return_episode_rewards=True)
         print(f"  {name:8} return {np.mean(returns):8.1f} +- {np.std(returns):.1f}, length {np.mean(lengths):.1f}")
 
     card = model.score_card
     reach = card.reachable()
     if reach is not None:
+        errors = ", ".join(f"{card.error('return', deterministic):.1f} {name}" for name, deterministic in modes.items())
         print(
-            f"  score card of {len(card)} episodes of practice: returns from {reach[0]:.1f} to {reach[1]:.1f}, mean error "
-            f"{card.error('return', True):.1f} greedy, {card.error('return', False):.1f} sampled"
+            f"  score card of {len(card)} episodes of practice: returns from {reach[0]:.1f} to {reach[1]:.1f}, "
+            f"mean error {errors}"
         )
     experience = model.policy.experience
     if experience is not None:
@@ -97,7 +100,7 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, co
         if not len(experience.known()) and "horizon" in model.command_space and args.returns is None and args.horizons is None:
             print("  this file does not say what episodes achieved: give --returns and --horizons to ask for more")
         followings = {}
-        for name, deterministic in (("greedy", True), ("sampled", False)):
+        for name, deterministic in modes.items():
             followings[name] = following = command_following(model, env, command, None, args.episodes, deterministic).of(part)
             print(
                 f"  {name:8} asked for {part}s from {command[part][0]:.0f} to {command[part][-1]:.0f}: mean error "
@@ -105,7 +108,7 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, co
                 f"{following.rank_correlation:.2f}, reach {following.reach:.2f}"
             )
             picture = output / ("command_following.png" if deterministic else "command_following_sampled.png")
-            plot_command_following(following, picture, f"UDRL on {args.env}: command following, {name}", part)
+            plot_command_following(following, picture, f"{title}: command following, {name}", part)
         print(asked_against_got(followings, part))
     else:
         deviations = command["advantage"]
@@ -113,9 +116,7 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, co
         achieved = run_commands(model, env, repeated)["return"].reshape(-1, args.episodes)
         means = ", ".join(f"{mean:.1f}" for mean in achieved.mean(1))
         print(f"  commands from {deviations[0]:.1f} to {deviations[-1]:.1f} deviations: mean returns {means}")
-        plot_relative_commands(
-            deviations, achieved, output / "relative_commands.png", f"UDRL on {args.env}: relative commands"
-        )
+        plot_relative_commands(deviations, achieved, output / "relative_commands.png", f"{title}: relative commands")
     if args.film:
         try:
             film_commands(model, env, output / "three_commands.gif", commands_to_show(model, 3))
@@ -129,7 +130,7 @@ def _report(args: argparse.Namespace, model: CommandedAlgorithm, env: VecEnv, co
         except (ValueError, KeyError) as error:  # SB3 does not write it at once: a training may have been killed, or be at it
             print(f"  no learning curve: {one_line(error)}")
         else:
-            plot_learning_curve(steps, results, output / "learning_curve.png", f"UDRL on {args.env}: learning")
+            plot_learning_curve(steps, results, output / "learning_curve.png", f"{title}: learning")
     print(f"  pictures are in {output}")
 
 

@@ -88,6 +88,7 @@ class BehaviorPolicy(SavedPolicy):
     """
 
     exported_as: ClassVar[str | None] = None  # a key of ``sb3_udrl.deploy.export.KINDS``; None where it cannot be exported
+    draws: ClassVar[bool] = True  # whether actions are drawn where ``deterministic`` is False
     eval_command: th.Tensor
 
     _guidance: th.Tensor

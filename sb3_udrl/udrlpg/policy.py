@@ -47,6 +47,7 @@ class GeneratorPolicy(GradientPolicy, CorrectedPolicy):
     :raises ValueError: if there is no such generator, or ``net_arch`` is no list of sizes
     """
 
+    draws = False
     best_weights: th.Tensor
 
     def __init__(
