@@ -11,10 +11,11 @@ from gymnasium import spaces
 from helpers import DEVICE, TINY, assert_same_parameters, make_vec, parameters_of, tiny_model
 from probe_envs import Scripted
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_udrl import UDRL
 from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
-from sb3_udrl.common.offline import split_episodes
+from sb3_udrl.common.held_out import groups_of, held_out_figures, split_episodes
 from sb3_udrl.labels import Hindsight
 
 OBSERVATIONS, ACTIONS = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
@@ -320,6 +321,36 @@ def test_a_held_out_episode_that_outweighs_all_others_does_not_stop_learning(sam
     assert paid.mean() == pytest.approx(mean, abs=0.03)
 
 
+def test_a_long_episode_of_random_actions_does_not_decide_how_good_the_predictions_are():
+    """Nine episodes of ten steps are predicted with a loss of one each, and one of 1,000 steps with a loss of a hundred."""
+    buffer = EpisodicReplayBuffer(10_000, OBSERVATIONS, ACTIONS, seed=0)
+    for i in range(10):
+        n = 1_000 if i == 4 else 10
+        buffer.add(Episode(np.full((n, 2), float(i == 4)), np.zeros(n, int), np.ones(n)))
+
+    class Learner:
+        def loss_of(self, batch):
+            return float(np.where(batch.observations[:, 0] > 0, 100, 1).mean())
+
+        def command_gain(self, batch, rng):
+            return float(len(batch.actions))
+
+    all_ = np.ones(10, dtype=bool)
+    groups = groups_of(buffer, all_, all_, np.random.default_rng(0))
+    assert sorted(map(len, groups)) == [10] * 9 + [1_000]
+    hindsight = Hindsight(buffer, offline_model().command_space)
+    assert held_out_figures(Learner(), hindsight, groups, None, np.random.default_rng(0)) == (1, 1_090)
+
+
+def test_many_episodes_are_dealt_to_twenty_groups():
+    buffer = twenty_episodes()
+    buffer.add_all(twenty_episodes())
+    rows = groups_of(buffer, np.arange(40) < 30, np.ones(40, dtype=bool), np.random.default_rng(0))
+    assert sorted(map(len, rows)) == [2] * 10 + [4] * 10
+    assert sorted(np.concatenate(rows)) == list(range(60))
+    assert len(np.concatenate(groups_of(buffer, np.zeros(40, dtype=bool), np.arange(40) < 3, np.random.default_rng(0)))) == 6
+
+
 class TwoPictures(gym.Env):
     """A picture with its channels last, beside numbers or alone."""
 
@@ -355,3 +386,57 @@ def test_models_of_pictures_with_channels_last_go_on_online(alone, tmp_path):
     model.learn(16)
     model.save(tmp_path / "model")
     assert UDRL.load(tmp_path / "model", TwoPictures(alone), device=DEVICE).learn(16).num_timesteps == 16
+
+
+class Far(PaysItsAction):
+    """Its observations are around a thousand, and say which action pays."""
+
+    observation_space = spaces.Box(0, 2_000, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.full(2, 1_000, np.float32), {}
+
+    def step(self, action):
+        _, reward, *rest = super().step(action)
+        return np.full(2, 1_000 + self.now, np.float32), reward, *rest
+
+
+@pytest.mark.parametrize("how", ["learn_from", "add", "kept"])
+def test_fresh_statistics_of_a_normalizer_learn_of_recorded_observations(how):
+    """Episodes show 1,000 to 1,003, over and over: mean 1001.5, variance 1.25."""
+    env = VecNormalize(make_vec(Far), training=how != "kept")
+    episodes = [
+        Episode(np.repeat(1_000.0 + np.arange(4), 2).reshape(4, 2).astype(np.float32), e.actions, e.rewards)
+        for e in pays_its_action()
+    ]
+    model = tiny_model(env)
+    if how == "add":
+        for episode in episodes:
+            model.replay_buffer.add(episode)
+        model.train(2, 16)
+    else:
+        model.learn_from(episodes, 2)
+    if how == "kept":
+        assert env.obs_rms.count < 1
+        return
+    assert env.obs_rms.count == pytest.approx(240, abs=1e-3)
+    np.testing.assert_allclose(env.obs_rms.mean, 1001.5, rtol=1e-5)
+    np.testing.assert_allclose(env.obs_rms.var, 1.25, rtol=0.5)
+    model.train(2, 16)
+    assert env.obs_rms.count == pytest.approx(240, abs=1e-3)
+
+
+def test_an_interrupted_learning_keeps_the_weights_that_did_best(monkeypatch):
+    model = offline_model()
+    losses, weights = iter([1.0, 3.0, 2.0]), []
+
+    def validate(best, all_):
+        weights.append(parameters_of(model))
+        return {"validation_loss": next(losses), "command_gain": 1.0}
+
+    monkeypatch.setattr(model, "validate", validate)
+    with pytest.raises(StopIteration):
+        model.learn_from(pays_its_action(), 3_000)
+    assert len(weights) == 4
+    assert_same_parameters(parameters_of(model), weights[0])

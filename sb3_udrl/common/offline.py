@@ -16,14 +16,15 @@ from sb3_udrl.buffers import EpisodicReplayBuffer
 from sb3_udrl.commands.model import HindsightModel
 from sb3_udrl.common.arguments import make_replay_buffer
 from sb3_udrl.common.commanded_algorithm import CommandedAlgorithm
+from sb3_udrl.common.held_out import Groups, groups_of, held_out_figures, split_episodes
+from sb3_udrl.common.normalizing import acquaint
 from sb3_udrl.labels import Hindsight
-from sb3_udrl.policies import BehaviorPolicy
+from sb3_udrl.policies import BehaviorPolicy, FitReport
 from sb3_udrl.recordings.read import read_episodes
 
 SelfOffline = TypeVar("SelfOffline", bound="OfflineLearning")
 
 ROUND = 500  # gradient steps between looks at held-out episodes
-_MOST_VALIDATED = 20_000  # held-out steps that are looked at
 _NO_DIFFERENCE = 0.01  # nats
 _BEST = 0.3  # share of the episodes that striving learns from: what is better than usual among poor ones is still poor
 
@@ -66,7 +67,7 @@ class OfflineLearning(CommandedAlgorithm):
         if not isinstance(gradient_steps, int | float | np.number) or not 1 <= gradient_steps < np.inf or gradient_steps % 1:
             raise ValueError(f"gradient_steps={gradient_steps!r}: must be a whole number, at least 1")
         gradient_steps = int(gradient_steps)
-        if patience is not None and patience < 1:
+        if patience is not None and not (isinstance(patience, int | float | np.number) and patience >= 1):
             raise ValueError(f"patience={patience}: must be at least 1, or None")
         if best is None:
             best = 1.0 if self.policy.explorer is self.policy else _BEST
@@ -81,6 +82,11 @@ class OfflineLearning(CommandedAlgorithm):
         self.replay_buffer.add_all(recorded.buffer)
         return self
 
+    def _fit_stored(self, gradient_steps: int, batch_size: int) -> FitReport:
+        if self._n_updates == 0 and self.replay_buffer.n_transitions_added > self.num_timesteps:  # of others
+            acquaint(self._normalizer, self.replay_buffer)
+        return super()._fit_stored(gradient_steps, batch_size)
+
     def learners(self) -> dict[str, BehaviorPolicy]:
         """What learns on its own, by the beginning of the names of its figures in :meth:`validate`."""
         return {"": self.policy}
@@ -92,16 +98,15 @@ class OfflineLearning(CommandedAlgorithm):
         :param episodes: those that are not held out, ``(n_episodes,)``
         """
 
-    def validate(self, best: NDArray[np.int64], all_: NDArray[np.int64]) -> dict[str, float]:
+    def validate(self, best: Groups, all_: Groups) -> dict[str, float]:
         """
         How well some steps are predicted, and what commands have to do with that.
 
-        :param best: steps of episodes like those that are learned from, rows of ``hindsight``, ``(n,)``
-        :param all_: steps of any episodes, ``(m,)``
+        :param best: groups of episodes like those that are learned from, as rows of ``hindsight``
+        :param all_: groups of any episodes
         :return: ``validation_loss`` and ``command_gain``, NaN where the policy does not define them
         """
-        batch = self.hindsight.batch(best, self._normalizer)
-        loss, gain = self.policy.explorer.loss_and_command_gain(batch, self.rng)
+        loss, gain = held_out_figures(self.policy.explorer, self.hindsight, best, self._normalizer, self.rng)
         return {"validation_loss": loss, "command_gain": gain}
 
 
@@ -128,14 +133,14 @@ def learn_from_episodes(
     :param progress_bar: show a progress bar
     """
     among_best, held_out = split_episodes(buffer, best, validation_fraction, model.rng)
+    best_weights = {prefix: _BestWeights(learner) for prefix, learner in model.learners().items()}
     online, model.hindsight = model.hindsight, Hindsight(buffer, model.hindsight.command_space, model.label_kwargs)
     try:
         model.hindsight.hold_out(~among_best | held_out, labelled=among_best)
         model.begin_offline(~held_out)
-        looked_at = [_some_rows(buffer, held_out & which, which, model.rng) for which in (among_best, among_best | True)]
+        looked_at = [groups_of(buffer, held_out & which, which, model.rng) for which in (among_best, among_best | True)]
         for learner in model.learners().values():
             learner.expect_other_data()
-        best_weights = {prefix: _BestWeights(learner) for prefix, learner in model.learners().items()}
         for round_, (done, n_steps) in enumerate(_rounds(gradient_steps, bool(model.policy.optimizers), progress_bar), 1):
             model._current_progress_remaining = 1 - done / gradient_steps
             report = model._fit_stored(n_steps, model.batch_size)
@@ -146,10 +151,10 @@ def learn_from_episodes(
                 _log(model.logger, {**report.metrics, **now}, done + n_steps)
             if patience is not None and all(weights.waited >= patience for weights in best_weights.values()):
                 break
-        for weights in best_weights.values():
-            weights.restore()
     finally:
         model.hindsight = online
+        for weights in best_weights.values():
+            weights.restore()
     gain = list(best_weights.values())[-1].command_gain  # of the one that obeys, where there are two
     if gain < _NO_DIFFERENCE:
         warnings.warn(
@@ -189,39 +194,6 @@ class _BestWeights:
         """Go back to the best weights."""
         if self._weights is not None:
             self._learner.load_state_dict(self._weights)
-
-
-def split_episodes(
-    buffer: EpisodicReplayBuffer, best: float, validation_fraction: float, rng: np.random.Generator
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """
-    The best episodes, and those to look at: as large a share of the best as of the others.
-
-    :param buffer: the episodes
-    :param best: share of the episodes with the highest returns
-    :param validation_fraction: share of the episodes to look at
-    :param rng: source of randomness
-    :return: both ``(n_episodes,)``; at least one of the best is left to learn from
-    :raises ValueError: if a share is out of its range
-    """
-    if not 0 < best <= 1:
-        raise ValueError(f"best={best}: the share of the episodes to learn from, must be above 0 and at most 1")
-    if not 0 <= validation_fraction < 1:
-        raise ValueError(f"validation_fraction={validation_fraction}: must be at least 0 and below 1")
-    among_best, held_out = np.zeros((2, buffer.n_episodes), dtype=np.bool_)
-    among_best[buffer.best(max(1, round(best * buffer.n_episodes)))] = True
-    for episodes in (np.flatnonzero(among_best), np.flatnonzero(~among_best)):
-        n_held_out = min(int(np.ceil(validation_fraction * len(episodes))), len(episodes) - 1)
-        held_out[rng.permutation(episodes)[: max(n_held_out, 0)]] = True
-    return among_best, held_out
-
-
-def _some_rows(
-    buffer: EpisodicReplayBuffer, episodes: NDArray[np.bool_], others: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Steps of some episodes, or of others if these are none."""
-    rows = buffer.episode_rows(np.flatnonzero(episodes if episodes.any() else others))
-    return rng.permutation(rows)[:_MOST_VALIDATED]
 
 
 def _rounds(gradient_steps: int, by_gradient: bool, progress_bar: bool) -> Iterator[tuple[int, int]]:

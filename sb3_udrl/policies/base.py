@@ -137,8 +137,8 @@ class BehaviorPolicy(SavedPolicy):
 
     @guidance.setter
     def guidance(self, guidance: float) -> None:
-        if not np.isfinite(guidance) or guidance < 0:
-            raise ValueError(f"guidance={guidance}: must be finite and at least 0")
+        if not isinstance(guidance, int | float | np.number) or not 0 <= guidance < np.inf:
+            raise ValueError(f"guidance={guidance!r}: must be a finite number, at least 0")
         if self.command_space.mask_share > 0:
             self._guidance.fill_(guidance)
         elif guidance != 1:
@@ -241,16 +241,15 @@ class BehaviorPolicy(SavedPolicy):
         """
         return float("nan")
 
-    def loss_and_command_gain(self, batch: CommandBatch, rng: np.random.Generator) -> tuple[float, float]:
+    def command_gain(self, batch: CommandBatch, rng: np.random.Generator) -> float:
         """
-        The loss, and how much commands tell of actions: how much higher it is with commands dealt out at random.
+        How much commands tell of actions: how much higher the loss is with commands dealt out at random.
 
         :param batch: examples that were not learned from
         :param rng: source of randomness
         """
         shuffled = batch._replace(command=batch.command.rows(rng.permutation(len(batch.command))))
-        loss = self.loss_of(batch)
-        return loss, self.loss_of(shuffled) - loss
+        return self.loss_of(shuffled) - self.loss_of(batch)
 
     def set_command(self, command: CommandLike, desired_horizon: float | None = None) -> None:
         """
@@ -261,7 +260,7 @@ class BehaviorPolicy(SavedPolicy):
         :raises ValueError: as :meth:`initial_command` does
         """
         if desired_horizon is not None:
-            if not isinstance(command, int | float | np.number):
+            if not isinstance(command, int | float | np.number | np.ndarray):
                 raise ValueError(f"desired_horizon={desired_horizon}: goes with a desired return, not with {command!r}")
             command = (command, desired_horizon)
         asked = self.command_space.make(command, 1, gaps=True)

@@ -16,6 +16,7 @@ from sb3_udrl.buffers import Episode, EpisodicReplayBuffer
 from sb3_udrl.buffers.arrays import Observation
 from sb3_udrl.commands import CommandPart, CommandSampler
 from sb3_udrl.common.arguments import check_kwargs, check_policy_kwargs
+from sb3_udrl.common.held_out import Groups, held_out_figures
 from sb3_udrl.common.hindsight_algorithm import HindsightAlgorithm
 from sb3_udrl.common.made_envs import MakeEnv, SpacesAlone
 from sb3_udrl.exploration import Exploration
@@ -188,6 +189,13 @@ class UDRL(HindsightAlgorithm):
         explorer = self.policy.explorer
         return Exploration(self.warm_up, self.sde_share, self.temperature, self.epsilon, explorer, self.n_envs, self.rng)
 
+    def prefer(self, given: Mapping[str, Any]) -> None:
+        super().prefer(given)
+        if "guidance" in given:
+            self.policy.guidance = self.guidance
+        if "temperature" in (given.get("obedience_kwargs") or {}):
+            cast(SideBySide, self.policy).obedient_temperature.fill_(given["obedience_kwargs"]["temperature"])
+
     @property
     def _sides(self) -> bool:
         """Whether there are two behavior functions: one for advantages, one for the rest."""
@@ -353,13 +361,13 @@ class UDRL(HindsightAlgorithm):
             self.obedience.fill(self.replay_buffer, np.flatnonzero(episodes))
             self._obedient_until = self.num_timesteps
 
-    def validate(self, best: NDArray[np.int64], all_: NDArray[np.int64]) -> dict[str, float]:
+    def validate(self, best: Groups, all_: Groups) -> dict[str, float]:
         metrics = super().validate(best, all_)
         if self.obedience is None:
             return metrics
         obedient = cast(SideBySide, self.policy).obedient
-        batch = Hindsight(self.replay_buffer, obedient.command_space, self.label_kwargs).batch(all_, self._normalizer)
-        loss, gain = obedient.loss_and_command_gain(batch, self.rng)
+        hindsight = Hindsight(self.replay_buffer, obedient.command_space, self.label_kwargs)
+        loss, gain = held_out_figures(obedient, hindsight, all_, self._normalizer, self.rng)
         return {**metrics, "obedient_validation_loss": loss, "obedient_command_gain": gain}
 
     # Copies that play, and resuming
