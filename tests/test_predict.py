@@ -273,3 +273,27 @@ def test_bad_commands_are_refused_and_change_nothing(model, command, message):
     with pytest.raises(ValueError, match=message):
         model.set_command(*command)
     assert rows(model.predict(ONE)[1]) == [(100, 10)]
+
+
+def test_a_command_that_is_refused_leaves_the_guidance_as_it_was():
+    model = tiny_model(make_vec(Scripted), commands="any")
+    with pytest.raises(ValueError, match="retrun"):
+        model.set_command({"retrun": 3}, guidance=2.0)
+    assert model.policy.guidance == 1
+    model.set_command({"return": 3}, guidance=2.0)
+    assert model.policy.guidance == 2
+    with pytest.raises(ValueError, match="guidance='2': must be a finite number"):
+        model.predict(ONE, guidance="2")
+
+
+@pytest.mark.parametrize("part", ["return", "horizon"])
+def test_commands_beyond_single_precision_are_refused(part):
+    model = tiny_model(make_vec(Scripted), commands="any")
+    for ask in (model.set_command, lambda command: model.predict(ONE, command=command)):
+        with pytest.raises(ValueError, match=f"{part}=1e[+]39: a command must be finite"):
+            ask({part: 1e39})
+
+
+def test_desired_returns_may_be_arrays_of_one_number(model):
+    model.set_command(np.array(20.0), 30)
+    assert rows(model.predict(ONE)[1]) == [(20, 30)]

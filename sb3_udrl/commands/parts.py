@@ -71,9 +71,10 @@ class CommandPart(ABC):
         :raises ValueError: if a value is infinite, or below the least one
         """
         asked = values[~np.isnan(values)]
-        if np.isinf(asked).any():
+        too_large = np.abs(asked) > np.finfo(np.float32).max  # policies hold commands in single precision
+        if too_large.any():
             raise ValueError(
-                f'{self.name}={asked[np.isinf(asked)][0]}: a command must be finite; leave "{self.name}" out to not ask for it'
+                f'{self.name}={asked[too_large][0]}: a command must be finite; leave "{self.name}" out to not ask for it'
             )
         if (asked < min(self.lowest, float(np.float32(self.lowest)))).any():  # policies hold commands in single precision
             raise ValueError(f"{self.name}={asked.min()}: must be at least {self.lowest:g}")

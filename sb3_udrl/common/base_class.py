@@ -21,6 +21,7 @@ from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.common.arguments import check_arguments, parse_train_freq
 from sb3_udrl.common.collecting import CollectingAlgorithm
 from sb3_udrl.common.made_envs import MakeEnv
+from sb3_udrl.common.resets import count_resets
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy
 
@@ -31,6 +32,7 @@ _OF_SETUP = (  # made anew from the settings
     "_stores_raw_obs",
     "_collectors",
     "_is_stepping",
+    "_resets_seen",
 )
 
 
@@ -104,7 +106,7 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         self._command_sampler = make_command_sampler(self.command_sampler, self.command_sampler_kwargs)
         self._command_sampler.init_callback(self)
         self._logger = Logger(folder=None, output_formats=[])  # so that train() works before learn()
-        self._look_for_normalizer()
+        self._look_at_env()
 
     def _setup_envs(self) -> None:
         """Make all that there is one of for each environment."""
@@ -128,14 +130,15 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         except BaseException:
             self.n_envs = before
             raise
-        self._look_for_normalizer()
+        self._look_at_env()
         if self.n_envs != before:
             self._setup_envs()
 
-    def _look_for_normalizer(self) -> None:
+    def _look_at_env(self) -> None:
         """Observations are stored as they are below ``VecNormalize``, unless wrappers above it (frame stacks) change them."""
         normalize = self._vec_normalize_env
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
+        self._resets_seen = 0 if self.env is None else count_resets(self.env)
 
     @property
     def replay_buffer(self) -> Any:
@@ -204,15 +207,20 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
             :attr:`BehaviorPolicy.guidance <sb3_udrl.policies.BehaviorPolicy.guidance>`; None leaves it as it is
         :raises ValueError: if a value is not finite or out of its range, or the model does not take such commands
         """
+        if command is None and desired_horizon is not None:
+            raise ValueError(f'command=None, desired_horizon={desired_horizon}: for a horizon alone, {{"horizon": ...}}')
+        former = self.policy.guidance
         if guidance is not None:
             self.policy.guidance = guidance
         if command is not None:
             chosen = self._chosen_command if self._command_is_fixed else _asked(self.policy.own_command())
-            self.policy.set_command(command, desired_horizon)
+            try:
+                self.policy.set_command(command, desired_horizon)
+            except BaseException:
+                self.policy.guidance = former
+                raise
             self._command_is_fixed, self._chosen_command = True, chosen
             self.warn_beyond(self.policy.own_command())
-        elif desired_horizon is not None:
-            raise ValueError(f'command=None, desired_horizon={desired_horizon}: for a horizon alone, {{"horizon": ...}}')
         else:
             chosen, self._command_is_fixed, self._chosen_command = self._chosen_command, False, None
             if chosen is not None:

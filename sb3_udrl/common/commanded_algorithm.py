@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from sb3_udrl.common.arguments import count_gradient_steps
 from sb3_udrl.common.base_class import BaseCommandedAlgorithm
 from sb3_udrl.common.logs import dump_logs, record_training
 from sb3_udrl.common.made_envs import maker_of
+from sb3_udrl.common.resets import count_resets
 from sb3_udrl.common.running import refuse_bad_numbers
 from sb3_udrl.policies import FitReport
 
@@ -122,6 +124,8 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             yield from self._collectors.round(self, train_freq, total_timesteps)
         self.begin_acting()
         while True:
+            if self._was_reset_by_others():
+                self._begin_anew(env)
             actions = self.choose_actions()
             new_obs, rewards, dones, infos = env.step(actions)
             yield actions, cast(Observation, new_obs), rewards, dones, infos
@@ -290,7 +294,8 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
     ) -> tuple[int, BaseCallback]:
         if self.env is None:
             raise ValueError("env=None: nothing to learn from: set_env(env) gives the model one, as does load(path, env)")
-        if self._is_stepping:  # the last training was interrupted within a step: of these episodes a step is missing
+        # The last training was interrupted within a step, which is missing; or something else has been played meanwhile
+        if self._is_stepping or self._was_reset_by_others():
             self._last_obs = None
         resets, planned = reset_num_timesteps or self._last_obs is None, self._total_timesteps
         normalize = self._vec_normalize_env
@@ -299,6 +304,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             with _uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
                 result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
             self._refuse_bad_numbers(self._last_obs, None)
+        self._resets_seen = count_resets(self.training_env)
         if reset_num_timesteps:
             self.count_from_zero()
         elif self._total_timesteps != planned:  # else it goes on with the progress that it had
@@ -313,11 +319,30 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             if resets or self._collectors is not former:
                 self._collectors.start_over(self, keep_resumed=not reset_num_timesteps)
         elif resets or self._running.undecided:  # the environments start anew: the episodes that ran are cut off and dropped
-            undecided = self._running.start_over(keep_resumed=not reset_num_timesteps)
-            if undecided.any():
-                self.begin_episodes(undecided)
+            self._start_over(keep_resumed=not reset_num_timesteps)
         self._is_stepping = False
         return result
+
+    def _start_over(self, keep_resumed: bool) -> None:
+        """Begin all episodes, whose environments were reset."""
+        undecided = self._running.start_over(keep_resumed)
+        if undecided.any():
+            self.begin_episodes(undecided)
+
+    def _was_reset_by_others(self) -> bool:
+        """Whether somebody else, such as an evaluation, has played in the training environment."""
+        return self._collectors is None and count_resets(self.training_env) != self._resets_seen
+
+    def _begin_anew(self, env: VecEnv) -> None:
+        """Drop the running episodes, which somebody else has ended."""
+        warnings.warn(
+            "the training environment was reset while a model trains in it, so its running episodes are dropped: evaluate in "
+            "an environment of its own",
+            stacklevel=2,
+        )
+        self._store_last_obs(env.reset())
+        self._resets_seen = count_resets(env)
+        self._start_over(keep_resumed=False)
 
     def count_from_zero(self) -> None:
         """A run begins whose steps are counted from zero: so is its progress, which SB3 leaves at the end of the last one."""
