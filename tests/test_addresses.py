@@ -1,6 +1,7 @@
 """Files at addresses: complete or not there; loading them is as safe as loading those on the disk."""
 
 import uuid
+import zipfile
 from pathlib import Path
 
 import fsspec
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from sb3_udrl import UDRL
+from sb3_udrl.deploy import export_policy
 from sb3_udrl.recordings import read_episodes
 from sb3_udrl.recordings.record import write_recording
 from sb3_udrl.saving import addresses
@@ -35,6 +37,7 @@ def test_models_policies_and_buffers_are_saved_and_loaded(protocol: str, tmp_pat
     loaded = UDRL.load(f"{root}/model", trusted=[])
     loaded.load_replay_buffer(f"{root}/buffer.pkl")
     observations = model.observation_space.sample()[None].repeat(3, axis=0)
+    loaded.set_parameters(f"{root}/model")
     for policy in (loaded.policy, type(model.policy).load(f"{root}/policy", trusted=[])):
         for weights, same in zip(model.policy.parameters(), policy.parameters(), strict=True):
             assert weights.equal(same)
@@ -120,3 +123,20 @@ def test_other_things_are_passed_through(tmp_path: Path) -> None:
     for other in (tmp_path, "logs/x.zip", None):
         with local_copy(other) as same:
             assert same is other
+
+
+def test_exported_policies_are_sent(memory: str) -> None:
+    export_policy(UDRL("CommandPolicy", "CartPole-v1", policy_kwargs={"net_arch": [4]}), f"{memory}/agent.pt")
+    with fsspec.open(f"{memory}/agent.pt", "rb") as file:
+        assert any(name.endswith("outputs") for name in zipfile.ZipFile(file).namelist())
+    assert not list(Path.cwd().glob("*:"))
+
+
+@pytest.mark.parametrize("name", ["a?1", "a*", "a[1]", "ü#1"])
+def test_names_are_no_patterns(memory: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    for other in ("aa1", "a1", name):
+        upload(tmp_path / "file", f"{memory}/{other}")
+    files, path = place(memory)
+    assert sorted(Path(found).name for found in files.find(path)) == sorted({"aa1", "a1", name})
+    assert {files.cat_file(found) for found in files.find(path)} == {b"content"}

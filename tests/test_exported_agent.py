@@ -120,6 +120,14 @@ def test_it_runs_without_pytorch_and_sb3(absolute):
     assert done.stdout.strip() == "[[19.0, 24.0]] True"
 
 
+def test_returns_in_arrays_and_parts_that_are_none(obedient):
+    model, path = obedient
+    agent, two = ExportedAgent(path), np.zeros((2, 4), dtype=np.float32)
+    for command in (np.array(20), np.array([20.0, 30]), {"return": 30, "horizon": None}):
+        _, (rows, *_) = model.predict(two, command=command)
+        np.testing.assert_allclose(agent.predict(two, command=command)[1], rows, rtol=1e-6)
+
+
 def test_what_the_file_says(obedient):
     model, path = obedient
     about = ExportedAgent(path).about
@@ -137,6 +145,7 @@ def test_what_the_file_says(obedient):
         ({"observation": np.full((2, 4), 1e39)}, "observation holds what is not finite"),
         ({"command": {"speed": 1}}, r"command=\{'speed': 1\}: this model takes return, horizon"),
         ({"command": "fast"}, "command='fast': this model takes return, horizon"),
+        ({"command": (1e39, 5)}, "the desired return must be finite"),
         ({"command": (1.0, 0.5)}, "the desired horizon must be finite, at least 1"),
         ({"command": {"return": np.nan, "horizon": 3}}, "the desired return must be finite"),
         ({"command": (np.ones(3), 4)}, r"desired return has shape \(3,\): give one number, or one per environment, \(1,\)"),

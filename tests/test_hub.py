@@ -11,11 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from gymnasium.wrappers import TimeAwareObservation
-from helpers import tiny_model
+from helpers import TINY, tiny_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecFrameStack
 
-from sb3_udrl import UDRL, hub
+from sb3_udrl import UDRL, UDRLPG, hub
+from sb3_udrl.commands import SummedPart
 from sb3_udrl.hub.__main__ import main, zoo_command
 from sb3_udrl.hub.card import id_with_module, install_line, wrappers_of
 
@@ -102,6 +103,26 @@ def stand_in(monkeypatch, tmp_path):
 @pytest.fixture
 def env():
     return make_vec_env("CartPole-v1", 2, env_kwargs={"render_mode": "rgb_array"})
+
+
+class Left(SummedPart):
+    name = "left"
+    needs_infos = False
+
+    def amounts(self, step):
+        return np.asarray(step.rewards) * 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [UDRL, UDRLPG])
+def test_the_line_of_the_card_loads_the_model(stand_in, env, algorithm):
+    commands = {"commands": ["return", Left()]} if algorithm is UDRL else {}
+    model = algorithm("MlpPolicy", env, **TINY, **commands).learn(1_000)
+    hub.push(model, "someone/model", env, "CartPole-v1", n_episodes=1)
+    (line,) = re.findall("^model = .*$", stand_in["someone/model"]["README.md"].decode(), re.MULTILINE)
+    named = {"hub": hub, "env": env}
+    exec(line, named)
+    assert type(named["model"]) is algorithm and named["model"].command_space.names == model.command_space.names
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import minari
 import numpy as np
 import pytest
@@ -239,6 +241,14 @@ def test_learning_from_a_recording_when_learn_begins(tmp_path):
     assert model.replay_buffer.n_transitions_added <= n_added + 1 and type(model.logger) is type(logger)
     with pytest.raises(ValueError, match="PPO does not learn from recordings"):
         PPO("MlpPolicy", make_vec(Scripted), n_steps=8, device="cpu").learn(8, callback=LearnFrom("x"))
+
+
+def test_later_trainings_have_logs_of_their_own(tmp_path):
+    write_recording(tmp_path / "data", tiny_model(make_vec(Scripted)).learn(200).replay_buffer)
+    model = tiny_model(make_vec(Scripted), tensorboard_log=str(tmp_path / "logs"))
+    model.learn(32, callback=LearnFrom(tmp_path / "data.npz", gradient_steps=10), tb_log_name="first")
+    assert Path(model.logger.dir).name == "first_1"
+    assert Path(model.learn(32, tb_log_name="second").logger.dir).name == "second_1"
 
 
 def test_learning_from_a_recording_in_the_zoo(tmp_path, monkeypatch, capsys):

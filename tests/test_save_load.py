@@ -14,7 +14,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from helpers import DEVICE, assert_same_parameters, make_vec, parameters_of, tiny_model
-from probe_envs import AnySpaces, Scripted
+from probe_envs import AnySpaces, Scripted, TwoArms
 from stable_baselines3.common.envs import FakeImageEnv
 
 from sb3_udrl import UDRL, CommandPolicy
@@ -359,3 +359,22 @@ def test_a_trained_model_can_be_copied_and_both_go_on_alike():
     for each in (model, twin):
         each.learn(200, reset_num_timesteps=False)
     assert_same_parameters(parameters_of(model), parameters_of(twin))
+
+
+def test_arguments_that_are_given_on_loading_win(tmp_path):
+    env = make_vec(TwoArms)
+    model = tiny_model(env, commands="any").learn(64)
+    model.save(tmp_path / "model", include=["replay_buffer"])
+    given = {
+        "guidance": 3.0,
+        "buffer_size": 77_777,
+        "obedience_kwargs": {"temperature": 0.0},
+        "replay_buffer_kwargs": {"sampling": "return", "sampling_temperature": 0.5},
+    }
+    for how in ({"custom_objects": given}, given):
+        loaded = UDRL.load(tmp_path / "model", env, device=DEVICE, **how)
+        buffer = loaded.replay_buffer
+        assert loaded.policy.guidance == loaded.guidance == 3
+        assert loaded.policy.obedient_temperature == 0
+        assert (buffer.buffer_size, buffer.sampling, buffer.sampling_temperature) == (77_777, "return", 0.5)
+        assert buffer.n_episodes == model.replay_buffer.n_episodes > 0

@@ -109,11 +109,20 @@ class SavedAlgorithm(BaseAlgorithm):
                 if isinstance(error, Untrusted):
                     raise error from None
                 raise ValueError(f"{path} is not a model that {cls.__name__} can load: {_sentence(error)}") from error
-        if "guidance" in kwargs:  # else that of the saved weights
-            cast(CommandedModel, model).policy.guidance = kwargs["guidance"]
-        if "buffer_size" in kwargs:  # else that of the saved episodes, if there are any
-            cast(CommandedModel, model).replay_buffer.buffer_size = cast(CommandedModel, model).buffer_size
+        model.prefer(given)
         return model
+
+    def prefer(self, given: Mapping[str, Any]) -> None:
+        """
+        Let arguments of the constructor win over what saved weights and episodes say of them.
+
+        :param given: arguments by name, which the constructor has taken
+        """
+        model = cast(CommandedModel, self)
+        if "buffer_size" in given:
+            model.replay_buffer.buffer_size = model.buffer_size
+        for name, value in (given.get("replay_buffer_kwargs") or {}).items():
+            setattr(model.replay_buffer, name, value)
 
     def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto") -> None:
         """
@@ -125,7 +134,8 @@ class SavedAlgorithm(BaseAlgorithm):
         :raises ValueError: if they are of other networks, or damaged
         """
         if not isinstance(load_path_or_dict, dict):
-            load_path_or_dict = load_from_zip_file(load_path_or_dict, device=device, load_data=False)[1]
+            with local_copy(load_path_or_dict, ".zip") as source:
+                load_path_or_dict = load_from_zip_file(source, device=device, load_data=False)[1]
         optimizers = {name: found for name in load_path_or_dict if (found := _optimizer(self, name)) is not None}
         checked: dict[str, Any] = {
             name: checked_optimizer_state(load_path_or_dict[name], found) for name, found in optimizers.items()

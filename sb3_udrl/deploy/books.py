@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 FORMAT = 1  # of what a file says of its agent
+_LARGEST = np.finfo(np.float32).max
 
 
 class CommandBooks:
@@ -103,7 +104,7 @@ class CommandBooks:
         return np.zeros((1, 1))
 
     def _asked(self, n: int, command: Any) -> Floats:
-        if isinstance(command, int | float | np.number):
+        if isinstance(command, int | float | np.number | np.ndarray):
             command = {"return": command}
         elif isinstance(command, tuple) and len(command) == 2:
             command = {"return": command[0], "horizon": command[1]}
@@ -113,10 +114,12 @@ class CommandBooks:
             )
         rows = np.full((n, len(self.names)), np.nan)
         for name, value in command.items():
+            if value is None:
+                continue
             column, values = self.names.index(name), np.asarray(value, dtype=np.float64)
             if values.shape not in ((), (1,), (n,)):
                 raise ValueError(f"desired {name} has shape {values.shape}: give one number, or one per environment, ({n},)")
-            if not (np.isfinite(values) & (values >= self.lowest[column])).all():
+            if not ((np.abs(values) <= _LARGEST) & (values >= self.lowest[column])).all():
                 raise ValueError(f"command={command!r}: the desired {name} must be finite, at least {self.lowest[column]:g}")
             rows[:, column] = values
         return rows

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import torch as th
@@ -36,14 +36,14 @@ def export_policy(model: CommandedAlgorithm | BehaviorPolicy, path: str | Path) 
     :class:`~sb3_udrl.deploy.ExportedAgent` goes by it.
 
     :param model: a model, or its policy
-    :param path: file to write: ``.onnx`` for networks and forests, or ``.pt``, TorchScript, for networks
+    :param path: file to write, or its address: ``.onnx`` for networks and forests, or ``.pt``, TorchScript, for networks
     :raises ImportError: if a package of the extra ``onnx`` is missing
     :raises ValueError: if the suffix is another one, or the policy or a part of its commands has code of its own that no file
         can hold
     """
     policy: Any = getattr(model, "policy", model)
-    path = Path(path)
-    if path.suffix not in (".onnx", ".pt"):
+    suffix = PurePosixPath(path).suffix
+    if suffix not in (".onnx", ".pt"):
         raise ValueError(f"path={str(path)!r}: name it .onnx, or .pt for TorchScript")
     kinds = {decides.policy.exported_as for decides in policy.deciding()}
     if None in kinds:
@@ -51,10 +51,10 @@ def export_policy(model: CommandedAlgorithm | BehaviorPolicy, path: str | Path) 
             f"policy={type(policy).__name__}: it acts in a way of its own, by its own act(), which no file can hold. Forests, "
             "and networks with a forward() of their own, can be exported"
         )
-    if kinds == {"forest"} and path.suffix == ".pt":
+    if kinds == {"forest"} and suffix == ".pt":
         raise ValueError(f"path={str(path)!r}: TorchScript holds networks alone, name it .onnx for a forest")
     card: Any = getattr(model, "score_card", None)
-    content, rules = _forest(policy) if kinds == {"forest"} else _network(policy, path.suffix)
+    content, rules = _forest(policy) if kinds == {"forest"} else _network(policy, suffix)
     about = json.dumps(bookkeeping(policy, rules, {} if card is None else card.to_plain()), allow_nan=False)
     with written_at_once(path) as target:
         content(target, about)

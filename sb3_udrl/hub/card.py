@@ -31,6 +31,7 @@ class Facts(NamedTuple):
     :param shown: the commands of the video, in words
     :param made_by: the command that made the model, if it is known
     :param wrappers: import paths of the wrappers that were put on the environment, the innermost first
+    :param trusted: import paths that the file names, which have to be trusted
     """
 
     repo_id: str
@@ -46,6 +47,7 @@ class Facts(NamedTuple):
     shown: list[str]
     made_by: str | None
     wrappers: list[str]
+    trusted: list[str]
 
 
 def model_card(facts: Facts) -> str:
@@ -124,6 +126,9 @@ def _text(facts: Facts) -> str:
     achieved_part = facts.part if facts.part != "advantage" else "return"
     paths = ", then ".join(f"`{path}`" for path in facts.wrappers)
     wrapped = f"Wrap the environment as in training before you load the model: by {paths}.\n\n" if paths else ""
+    further = f', algo="{facts.algorithm.lower()}"' if facts.algorithm != "UDRL" else ""
+    further += f", trusted={facts.trusted}" if facts.trusted else ""
+    but = " but that of what is trusted" if facts.trusted else ""
     made_by = f"```bash\n{facts.made_by}\n```" if facts.made_by else "It was not recorded which command made it."
     return f"""# {facts.algorithm} on {facts.env_id}
 
@@ -143,11 +148,11 @@ from sb3_udrl import hub
 from sb3_udrl.evaluation import evaluate_policy
 
 env = make_vec_env("{id_with_module(facts.env_id)}")
-model = hub.load("{facts.repo_id}", env)
+model = hub.load("{facts.repo_id}", env{further})
 print(evaluate_policy(model, env, 10, deterministic={facts.deterministic}))
 ```
 
-{wrapped}The file holds no pickles, and loading it runs no code.
+{wrapped}The file holds no pickles, and loading it runs no code{but}.
 
 ## Does it obey?
 

@@ -16,6 +16,7 @@ from sb3_udrl.evaluation.following import PartFollowing, commands_to_show
 from sb3_udrl.evaluation.plots import plot_command_following, plot_relative_commands
 from sb3_udrl.hub.card import Facts, model_card, wrappers_of
 from sb3_udrl.hub.video import write_video
+from sb3_udrl.saving.trust import Untrusted
 
 MODEL, PICTURE, VIDEO, RESULTS, CARD = "model.zip", "command_following.png", "replay.mp4", "results.json", "README.md"
 _N_COMMANDS = 9
@@ -102,8 +103,23 @@ def write_contents(
         [describe(shown.rows([i])) for i in range(len(shown))],
         made_by,
         wrappers_of(env),
+        trusted_by(folder / MODEL, type(model)),
     )
     (folder / CARD).write_text(model_card(facts), encoding="utf-8")
+
+
+def trusted_by(path: Path, algorithm: type[CommandedAlgorithm]) -> list[str]:
+    """
+    The import paths that a saved model names, and that nobody knows.
+
+    :param path: of the model
+    :param algorithm: its class
+    """
+    try:
+        algorithm.load(path, device="cpu", trusted=[])
+    except Untrusted as error:
+        return error.names
+    return []
 
 
 def _without_nan(value: Any) -> Any:

@@ -35,11 +35,11 @@ class LearnFrom(BaseCallback):
         if model._n_updates > 0:
             warnings.warn(f"the model has learned before: data={self.data!r} is not learned from", stacklevel=2)
             return
-        logger = model.logger
+        logger, custom = model.logger, model._custom_logger
         try:
             model.learn_from(self.data, **self.kwargs)
         finally:
-            model.set_logger(logger)
+            model._logger, model._custom_logger = logger, custom
 
     def _on_step(self) -> bool:
         return True

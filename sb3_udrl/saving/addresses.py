@@ -90,11 +90,17 @@ def _put_object(local: pathlib.Path, files: Any, path: str, unchanged: Callable[
 
 
 def _put_and_rename(local: pathlib.Path, files: Any, path: str, unchanged: Callable[[], bool]) -> bool:
+    import fsspec
+
     partial, renamed = f"{path}.{secrets.token_hex(4)}.partial", False
     try:
         files.put_file(str(local), partial)
         if unchanged():
-            files.mv(partial, path)
+            if type(files).mv is fsspec.AbstractFileSystem.mv:  # it takes characters such as ? for patterns
+                files.cp_file(partial, path)
+                files.rm_file(partial)
+            else:
+                files.mv(partial, path)
             renamed = True
     finally:
         if not renamed:
