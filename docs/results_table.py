@@ -67,7 +67,22 @@ def obedience() -> str:
     return markdown(table)
 
 
-TABLES = {"results": results, "obedience": obedience}
+def recordings() -> str:
+    """A row per recording, with the greedy score of each algorithm, and from how many seeds where these are not five."""
+    suite, episodes, _ = read_data(DATA, "offline")
+    scores = scores_of(episodes)
+    table = [["recording", *suite.algorithms]]
+    for environment in suite.environments:
+        finals = final_scores(scores[scores["environment"] == environment])
+        by_name = [finals.loc[finals["algorithm"] == name, "greedy"] for name in suite.algorithms]
+        cells = [
+            f"{number(score_estimate(own).value)}{f' ({len(own)})' * (len(own) != 5)}" if len(own) else "-" for own in by_name
+        ]
+        table.append([environment, *cells])
+    return markdown(table)
+
+
+TABLES = {"results": results, "obedience": obedience, "recordings": recordings}
 
 
 def written(text: str, tables: dict[str, str]) -> str:
