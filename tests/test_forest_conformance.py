@@ -18,6 +18,7 @@ ABOUT_NETWORKS = {
     "test_a_user_s_warm_up_function",  # does the same everywhere, which trees refuse
     "test_noise_that_depends_on_the_situation",  # which trees refuse
     "test_noise_is_that_of_the_model_not_of_the_file",
+    "test_a_command_that_is_refused_leaves_the_guidance_as_it_was",  # which is for networks
     "test_a_model_that_is_loaded_in_the_middle_of_an_episode",  # watches how networks act while they collect
 }
 

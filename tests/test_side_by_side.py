@@ -308,9 +308,9 @@ def test_forests_refuse_guidance(commands):
 @pytest.mark.parametrize("guidance", [-1, np.inf, NAN])
 def test_guidance_out_of_its_range(guidance):
     model = random_model()
-    with pytest.raises(ValueError, match="must be finite and at least 0"):
+    with pytest.raises(ValueError, match="must be a finite number, at least 0"):
         model.predict(np.zeros(3, np.float32), guidance=guidance)
-    with pytest.raises(ValueError, match="must be finite and at least 0"):
+    with pytest.raises(ValueError, match="must be a finite number, at least 0"):
         random_model(guidance=guidance)
 
 
