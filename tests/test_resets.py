@@ -6,12 +6,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from helpers import DEVICE, make_vec, tiny_model
-from stable_baselines3.common.callbacks import EveryNTimesteps
+from stable_baselines3.common.callbacks import EvalCallback, EveryNTimesteps
 from stable_baselines3.common.evaluation import evaluate_policy as sb3_evaluate_policy
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_udrl import UDRLPG
-from sb3_udrl.common.resets import count_resets
+from sb3_udrl.common.resets import watch_resets
 from sb3_udrl.evaluation import evaluate_policy
 
 
@@ -69,22 +70,61 @@ def test_during_a_training(make):
     assert lengths_of(model) == {20} and model.num_timesteps == 2_000
 
 
+@pytest.mark.parametrize("make", [tiny_model, generator_model])
+@pytest.mark.parametrize("wrap", [Monitor, lambda env: env])
+@pytest.mark.parametrize("during", [False, True])
+def test_in_the_single_environment_that_the_model_was_given(make, wrap, during):
+    env = wrap(Twenty())
+    model = model_of(make, env)
+    if during:
+        with pytest.warns(UserWarning, match="was reset while a model trains in it"):
+            model.learn(2_000, callback=EvalCallback(env, n_eval_episodes=2, eval_freq=210, verbose=0))
+    else:
+        model.learn(310)
+        sb3_evaluate_policy(model, env, 2, warn=False)
+        model.set_env(model.get_env(), force_reset=False)
+        model.learn(1_000, reset_num_timesteps=False)
+    assert lengths_of(model) == {20}
+
+
+class Late(Twenty):
+    """Pays at the end alone, and another one sooner and more."""
+
+    def __init__(self, length=20, pays=1.0):
+        self.length, self.pays = length, pays
+
+    def step(self, action):
+        self.now += 1
+        done = self.now == self.length
+        return np.array([self.now / 20], np.float32), self.pays * done, done, False, {}
+
+
+def test_rewards_are_those_of_the_step_although_a_callback_steps_the_normalizer():
+    env = VecNormalize(DummyVecEnv([Late, lambda: Late(15, 100.0)]))
+    model = tiny_model(env)
+    with pytest.warns(UserWarning, match="was reset while a model trains in it"):
+        model.learn(800, callback=EvalCallback(env, n_eval_episodes=3, eval_freq=20, verbose=0, warn=False))
+    buffer = model.replay_buffer
+    assert set(zip(buffer.lengths.tolist(), buffer.returns.tolist(), strict=True)) == {(20, 1.0), (15, 100.0)}
+
+
 def test_a_training_that_goes_on_undisturbed_resets_nothing():
     env = make_vec(Twenty, 2)
     model = tiny_model(env).learn(50)
-    before = count_resets(env)
+    before = model._resets_seen
     assert model.learn(50, reset_num_timesteps=False).num_timesteps == 100
-    assert count_resets(env) == before
+    assert watch_resets(env).count == model._resets_seen == before + 2  # of the two episodes that end
     assert model.replay_buffer.n_transitions == 80  # two episodes of twenty each in both, and a half
 
 
 def test_copies_of_an_environment_count_on_their_own():
     env = make_vec(Twenty, 2)
-    assert count_resets(env) == 0
+    resets = watch_resets(env)
+    assert watch_resets(env) is resets and resets.count == 0
     other = copy.deepcopy(env)
     env.reset()
-    assert (count_resets(env), count_resets(other)) == (1, 0)
+    assert (resets.count, watch_resets(other).count) == (3, 0)  # of both, and of each
     env.step(np.zeros(2, int))
     other.reset()
-    assert (count_resets(env), count_resets(other)) == (1, 1)
+    assert (resets.count, watch_resets(other).count) == (3, 3)
     assert env.get_attr("now") == [1, 1] and other.get_attr("now") == [0, 0]

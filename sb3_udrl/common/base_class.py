@@ -21,7 +21,7 @@ from sb3_udrl.commands.outcomes import Outcomes
 from sb3_udrl.common.arguments import check_arguments, parse_train_freq
 from sb3_udrl.common.collecting import CollectingAlgorithm
 from sb3_udrl.common.made_envs import MakeEnv
-from sb3_udrl.common.resets import count_resets
+from sb3_udrl.common.resets import Resets, watch_resets
 from sb3_udrl.obedience import ScoreCard
 from sb3_udrl.policies import BehaviorPolicy
 
@@ -32,6 +32,7 @@ _OF_SETUP = (  # made anew from the settings
     "_stores_raw_obs",
     "_collectors",
     "_is_stepping",
+    "_resets",
     "_resets_seen",
 )
 
@@ -47,6 +48,8 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
     policy: BehaviorPolicy
     hindsight: Any  # what is stored, as examples to learn from
     _collectors: Collectors | None
+    _resets: Resets | None = None  # of the training environment
+    _resets_seen: int = 0  # those that are this model's own
     gamma: ClassVar[float] = 1.0  # commands speak of undiscounted returns; callbacks of others read it
 
     def __init__(
@@ -138,7 +141,9 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
         """Observations are stored as they are below ``VecNormalize``, unless wrappers above it (frame stacks) change them."""
         normalize = self._vec_normalize_env
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
-        self._resets_seen = 0 if self.env is None else count_resets(self.env)
+        former, self._resets = self._resets, None if self.env is None else watch_resets(self.env)
+        if self._resets is not None and self._resets is not former:
+            self._resets_seen = self._resets.count
 
     @property
     def replay_buffer(self) -> Any:

@@ -27,7 +27,6 @@ from sb3_udrl.common.arguments import count_gradient_steps
 from sb3_udrl.common.base_class import BaseCommandedAlgorithm
 from sb3_udrl.common.logs import dump_logs, record_training
 from sb3_udrl.common.made_envs import maker_of
-from sb3_udrl.common.resets import count_resets
 from sb3_udrl.common.running import refuse_bad_numbers
 from sb3_udrl.policies import FitReport
 
@@ -102,12 +101,13 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             with _unharmed(self._vec_normalize_env):
                 actions, new_obs, rewards, dones, infos = next(steps)
                 self._refuse_bad_numbers(new_obs, rewards)
+            raw_rewards = self._raw_rewards(rewards)  # before callbacks, which may play in this environment
             self.num_timesteps += env.num_envs
             n_steps += 1
             callback.update_locals(locals())
             goes_on = callback.on_step()
             self._update_info_buffer(infos, dones)
-            self._running.record(self._raw_obs(), actions, self._raw_rewards(rewards), dones, infos)
+            self._running.record(self._raw_obs(), actions, raw_rewards, dones, infos)
             self._store_last_obs(new_obs)
             if dones.any():
                 n_episodes += int(dones.sum())
@@ -128,6 +128,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
                 self._begin_anew(env)
             actions = self.choose_actions()
             new_obs, rewards, dones, infos = env.step(actions)
+            self._note_resets()
             yield actions, cast(Observation, new_obs), rewards, dones, infos
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
@@ -304,7 +305,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             with _uncounted(normalize if goes_on else None):  # the run that is gone on with has seen these first observations
                 result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
             self._refuse_bad_numbers(self._last_obs, None)
-        self._resets_seen = count_resets(self.training_env)
+        self._note_resets()
         if reset_num_timesteps:
             self.count_from_zero()
         elif self._total_timesteps != planned:  # else it goes on with the progress that it had
@@ -331,7 +332,12 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
 
     def _was_reset_by_others(self) -> bool:
         """Whether somebody else, such as an evaluation, has played in the training environment."""
-        return self._collectors is None and count_resets(self.training_env) != self._resets_seen
+        return self._collectors is None and self._resets is not None and self._resets.count != self._resets_seen
+
+    def _note_resets(self) -> None:
+        """All resets until now are this model's own."""
+        if self._resets is not None:
+            self._resets_seen = self._resets.count
 
     def _begin_anew(self, env: VecEnv) -> None:
         """Drop the running episodes, which somebody else has ended."""
@@ -341,7 +347,7 @@ class CommandedAlgorithm(BaseCommandedAlgorithm):
             stacklevel=2,
         )
         self._store_last_obs(env.reset())
-        self._resets_seen = count_resets(env)
+        self._note_resets()
         self._start_over(keep_resumed=False)
 
     def count_from_zero(self) -> None:

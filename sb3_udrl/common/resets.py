@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
 
-class ResetCounter:
-    """
-    The ``reset`` of an environment, and how often it was called.
+class Resets:
+    """How often an environment was reset, its single environments included where they live in this process."""
 
-    :param env: a vectorized environment without wrappers
-    """
-
-    def __init__(self, env: VecEnv) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self._reset = env.reset
-
-    def __call__(self) -> Any:
-        self.count += 1
-        return self._reset()
 
 
-def count_resets(env: VecEnv) -> int:
+class _Counted:
+    """A ``reset`` that is counted."""
+
+    def __init__(self, resets: Resets, reset: Callable[..., Any]) -> None:
+        self.resets, self._reset = resets, reset
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.resets.count += 1
+        return self._reset(*args, **kwargs)
+
+
+def watch_resets(env: VecEnv) -> Resets:
     """
-    How often an environment was reset since this was first asked.
+    Count the resets of an environment from now on; who asks again gets the same counter.
 
     :param env: any vectorized environment
     """
     # The innermost one, since VecNormalize writes all of its attributes to its file
     innermost = env.unwrapped
-    counter = vars(innermost).get("reset")
-    if not isinstance(counter, ResetCounter):
-        counter = ResetCounter(innermost)
-        innermost.reset = counter  # type: ignore[method-assign]
-    return counter.count
+    counted = vars(innermost).get("reset")
+    if isinstance(counted, _Counted):
+        return counted.resets
+    resets = Resets()
+    # Others may play in the single environments through wrappers of their own
+    for each in (innermost, *(single.unwrapped for single in getattr(innermost, "envs", ()))):
+        with suppress(AttributeError):  # of classes with slots
+            each.reset = _Counted(resets, each.reset)
+    return resets

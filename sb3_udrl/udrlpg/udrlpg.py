@@ -267,7 +267,8 @@ class UDRLPG(CommandedAlgorithm):
         again = self.rng.random(len(returns)) < self.reevaluation
         if not len(asked):  # first of all, what is taken for the best
             again[0] = True
-            return np.where(again, self.policy.own_command()["return"], returns)
+            chosen = self._chosen_command if self._command_is_fixed else None
+            return np.where(again, chosen["return"] if chosen else self.policy.own_command()["return"], returns)
         command = to_ask_again(asked, achieved, _MAX_EVALUATIONS)
         return returns if command is None else np.where(again, command, returns)
 
