@@ -479,3 +479,13 @@ def test_a_generator_needs_an_environment():
 def test_sizes_of_hidden_layers_are_a_list(net_arch):
     with pytest.raises(ValueError, match=r"net_arch=.*: give a list of the sizes of hidden layers"):
         tiny_generator(make_vec(FixedStart), policy_kwargs={"net_arch": net_arch})
+
+
+def test_a_command_that_is_fixed_changes_nothing_that_is_measured():
+    cards = []
+    for fixed in (False, True):
+        model = tiny_generator(make_vec(FixedStart, 2), measuring=0.4)
+        if fixed:
+            model.set_command(-7.0)
+        cards.append(model.learn(800).score_card.to_plain())
+    assert len(cards[0]["greedy"]) > 10 and cards[0] == cards[1]

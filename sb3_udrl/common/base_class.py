@@ -300,5 +300,5 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
 
 
 def _asked(command: Command) -> dict[str, float]:
-    """What one row asks for, by part."""
-    return {part: float(values[0]) for part, values in command.parts.items() if not np.isnan(values[0])}
+    """What one row asks for, by part, as policies hold it."""
+    return {part: float(np.float32(values[0])) for part, values in command.parts.items() if not np.isnan(values[0])}
