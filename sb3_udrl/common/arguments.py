@@ -61,8 +61,7 @@ def check_policy_kwargs(policy_class: type[Any], kwargs: Mapping[str, Any]) -> N
     :param kwargs: its arguments
     :raises ValueError: naming those that it does not take, and those that it does
     """
-    hint = "; the Zoo's -optimize searches the arguments of CommandPolicy"
-    check_kwargs("policy_kwargs", kwargs, policy_class, hint=hint)
+    check_kwargs("policy_kwargs", kwargs, policy_class, hint="; the Zoo's -optimize searches the arguments of CommandPolicy")
 
 
 def check_kwargs(

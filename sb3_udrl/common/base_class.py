@@ -138,8 +138,9 @@ class BaseCommandedAlgorithm(CollectingAlgorithm):
             self._setup_envs()
 
     def _look_at_env(self) -> None:
-        """Observations are stored as they are below ``VecNormalize``, unless wrappers above it (frame stacks) change them."""
+        """Get to know the environment: what can be stored of it, and who resets it."""
         normalize = self._vec_normalize_env
+        # Observations are stored as they are below VecNormalize, unless wrappers above it (frame stacks) change them
         self._stores_raw_obs = normalize is None or normalize.observation_space == self.observation_space
         former, self._resets = self._resets, None if self.env is None else watch_resets(self.env)
         if self._resets is not None and self._resets is not former:
